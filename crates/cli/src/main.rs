@@ -1,0 +1,2 @@
+//! Gesso command line.
+fn main() {}

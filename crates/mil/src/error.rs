@@ -1,0 +1,17 @@
+//! Errors of this crate.
+
+/// What can be wrong with a program.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An operation's inputs do not fit it.
+    #[error("op `{op}` (`{kind}`): {reason}")]
+    Op {
+        /// Name of the op's first output.
+        op: String,
+        /// Op name, for instance `conv`.
+        kind: String,
+        /// What was expected and what was found.
+        reason: String,
+    },
+}

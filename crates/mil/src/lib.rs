@@ -1,0 +1,20 @@
+//! The typed ML Program: types, values, operations, the op table with its inference, a builder and a verifier.
+//!
+//! Everything here is pure: no files, no printing. Reading and writing packages is the business of `gesso-coreml`;
+//! this crate converts between its own program and the protobuf messages of that crate.
+
+mod builder;
+mod dtype;
+mod error;
+pub mod ops;
+mod program;
+mod value;
+
+pub use builder::{Arg, Builder, Var};
+pub use dtype::{DType, Dim, TensorType, ValueType};
+pub use error::Error;
+pub use program::{Binding, Block, Function, NamedType, Operation, Program};
+pub use value::{Literal, Value, ValueData};
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
