@@ -1,7 +1,9 @@
 //! Builds the body of a function, op by op, with types computed on the way.
 
 use crate::ops::{self, Operand, Site};
-use crate::{Binding, Block, Error, Function, NamedType, Operation, Result, TensorType, Value, ValueType};
+use crate::{
+    Binding, Block, Error, Function, NamedType, Operation, Result, TensorType, Value, ValueType,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A variable of the function that is being built.
@@ -116,7 +118,10 @@ impl Builder {
             name: name.into(),
             ty: ty.clone(),
         });
-        Var { name: name.into(), ty }
+        Var {
+            name: name.into(),
+            ty,
+        }
     }
 
     /// Adds a `const` op. The variable's name is derived from `name` and is unique.
@@ -157,7 +162,12 @@ impl Builder {
     /// Adds an op with several outputs, one per name.
     ///
     /// Errors: those of the op's inference, and a number of names that differs from the number of outputs.
-    pub fn op_many(&mut self, kind: &str, names: &[&str], args: &[(&str, Arg)]) -> Result<Vec<Var>> {
+    pub fn op_many(
+        &mut self,
+        kind: &str,
+        names: &[&str],
+        args: &[(&str, Arg)],
+    ) -> Result<Vec<Var>> {
         let outputs: Vec<String> = names.iter().map(|n| self.unique(n)).collect();
         let first = outputs.first().cloned().unwrap_or_default();
         let mut inputs = BTreeMap::new();
@@ -166,7 +176,9 @@ impl Builder {
             let vars = match arg {
                 Arg::Var(v) => vec![v.clone()],
                 Arg::Many(vs) => vs.clone(),
-                Arg::Value(value) => vec![self.constant(&format!("{first}_{parameter}"), value.clone())],
+                Arg::Value(value) => {
+                    vec![self.constant(&format!("{first}_{parameter}"), value.clone())]
+                }
             };
             inputs.insert(
                 (*parameter).to_string(),
@@ -199,7 +211,11 @@ impl Builder {
             return Err(Error::Op {
                 op: first,
                 kind: kind.into(),
-                reason: format!("has {} outputs, but {} names were given", inferred.len(), outputs.len()),
+                reason: format!(
+                    "has {} outputs, but {} names were given",
+                    inferred.len(),
+                    outputs.len()
+                ),
             });
         }
         let outputs: Vec<Var> = outputs
@@ -242,7 +258,13 @@ impl Builder {
     fn unique(&mut self, name: &str) -> String {
         let mut base: String = name
             .chars()
-            .map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' })
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || c == '_' {
+                    c
+                } else {
+                    '_'
+                }
+            })
             .collect();
         if !base.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
             base.insert(0, '_');

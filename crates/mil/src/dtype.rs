@@ -61,7 +61,10 @@ const DTYPES: &[(DType, i32, &str, usize)] = &[
 impl DType {
     fn row(self) -> &'static (DType, i32, &'static str, usize) {
         // Every variant has a row; the unit test walks them all.
-        DTYPES.iter().find(|row| row.0 == self).unwrap_or(&DTYPES[0])
+        DTYPES
+            .iter()
+            .find(|row| row.0 == self)
+            .unwrap_or(&DTYPES[0])
     }
 
     /// Number in `MILSpec.DataType`.
@@ -165,7 +168,9 @@ impl TensorType {
 
     /// Number of elements, when every dimension is known and the product fits.
     pub fn count(&self) -> Option<usize> {
-        self.shape()?.iter().try_fold(1usize, |n, &d| n.checked_mul(d))
+        self.shape()?
+            .iter()
+            .try_fold(1usize, |n, &d| n.checked_mul(d))
     }
 }
 

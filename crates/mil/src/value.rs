@@ -56,7 +56,10 @@ pub struct Value {
 impl Value {
     /// A string scalar.
     pub fn string(s: impl Into<String>) -> Self {
-        Self::tensor(TensorType::scalar(DType::String), Literal::Strings(vec![s.into()]))
+        Self::tensor(
+            TensorType::scalar(DType::String),
+            Literal::Strings(vec![s.into()]),
+        )
     }
 
     /// A bool scalar.
@@ -71,12 +74,18 @@ impl Value {
 
     /// An int32 vector `[n]`.
     pub fn ints(v: &[i32]) -> Self {
-        Self::tensor(TensorType::new(DType::Int32, &[v.len()]), Literal::Ints(v.to_vec()))
+        Self::tensor(
+            TensorType::new(DType::Int32, &[v.len()]),
+            Literal::Ints(v.to_vec()),
+        )
     }
 
     /// A bool vector `[n]`.
     pub fn bools(v: &[bool]) -> Self {
-        Self::tensor(TensorType::new(DType::Bool, &[v.len()]), Literal::Bools(v.to_vec()))
+        Self::tensor(
+            TensorType::new(DType::Bool, &[v.len()]),
+            Literal::Bools(v.to_vec()),
+        )
     }
 
     /// A float scalar; `dtype` is fp16 (rounded to nearest even) or fp32.
@@ -89,9 +98,16 @@ impl Value {
         match dtype {
             DType::Fp16 => Self::tensor(
                 TensorType::new(DType::Fp16, shape),
-                Literal::Bytes(x.iter().flat_map(|&v| half::f16::from_f32(v).to_le_bytes()).collect()),
+                Literal::Bytes(
+                    x.iter()
+                        .flat_map(|&v| half::f16::from_f32(v).to_le_bytes())
+                        .collect(),
+                ),
             ),
-            _ => Self::tensor(TensorType::new(DType::Fp32, shape), Literal::Floats(x.to_vec())),
+            _ => Self::tensor(
+                TensorType::new(DType::Fp32, shape),
+                Literal::Floats(x.to_vec()),
+            ),
         }
     }
 
