@@ -1,2 +1,60 @@
-//! Development tasks.
-fn main() {}
+//! Development tasks of Gesso: `cargo xtask help`.
+
+mod check;
+mod tests;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Development tasks of Gesso")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Check the invariants of the project: arrows, file sizes, `unsafe`, printing, fixtures, words.
+    Tidy,
+    /// Everything that must hold before a commit, short of the tests: formatting, clippy, tidy, generated code.
+    Check,
+    /// All tests: Rust with plain cargo, then the load-check of every emitted package in coremltools.
+    Test(tests::Options),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
+        Task::Tidy => tidy::run(),
+        Task::Check => check::run(),
+        Task::Test(options) => tests::run(&options),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Root of the project.
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map(PathBuf::from)
+        .unwrap_or_default()
+}
+
+/// A command in the project's root, printed before it runs; true when it ended with 0.
+fn step(program: &str, arguments: &[&str]) -> anyhow::Result<bool> {
+    eprintln!("+ {program} {}", arguments.join(" "));
+    let status = Command::new(program)
+        .args(arguments)
+        .current_dir(root())
+        .status()?;
+    Ok(status.success())
+}

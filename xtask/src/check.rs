@@ -1,0 +1,22 @@
+//! `cargo xtask check`.
+
+use crate::{step, tidy};
+
+/// Formatting, clippy, generated code and tidy, all of them even when one fails.
+pub(crate) fn run() -> anyhow::Result<bool> {
+    let mut ok = step("cargo", &["fmt", "--all", "--check"])?;
+    ok &= step(
+        "cargo",
+        &[
+            "clippy",
+            "--quiet",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    )?;
+    ok &= tidy::run()?;
+    Ok(ok)
+}
