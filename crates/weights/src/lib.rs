@@ -1,1 +1,5 @@
 //! Gesso: weights.
+
+mod config;
+
+pub use config::{TextActivation, TextConfig, UnetConfig, VaeConfig};
