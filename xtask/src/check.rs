@@ -1,6 +1,6 @@
 //! `cargo xtask check`.
 
-use crate::{step, tidy};
+use crate::{codegen, step, tidy};
 
 /// Formatting, clippy, generated code and tidy, all of them even when one fails.
 pub(crate) fn run() -> anyhow::Result<bool> {
@@ -17,6 +17,7 @@ pub(crate) fn run() -> anyhow::Result<bool> {
             "warnings",
         ],
     )?;
+    ok &= codegen::run(&codegen::Args { check: true })?;
     ok &= tidy::run()?;
     Ok(ok)
 }

@@ -1,6 +1,7 @@
 //! Development tasks of Gesso: `cargo xtask help`.
 
 mod check;
+mod codegen;
 mod tests;
 mod tidy;
 
@@ -21,6 +22,8 @@ enum Task {
     Tidy,
     /// Everything that must hold before a commit, short of the tests: formatting, clippy, tidy, generated code.
     Check,
+    /// Generate the Core ML message types from `proto/`.
+    Codegen(codegen::Args),
     /// All tests: Rust with plain cargo, then the load-check of every emitted package in coremltools.
     Test(tests::Options),
 }
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Tidy => tidy::run(),
         Task::Check => check::run(),
+        Task::Codegen(arguments) => codegen::run(&arguments),
         Task::Test(options) => tests::run(&options),
     };
     match outcome {
