@@ -1,5 +1,7 @@
 //! Gesso: weights.
 
+mod component;
 mod config;
 
+pub use component::Component;
 pub use config::{TextActivation, TextConfig, UnetConfig, VaeConfig};
