@@ -3,6 +3,7 @@
 
 pub mod built;
 mod error;
+pub mod family;
 pub mod slots;
 
 pub use error::Error;
