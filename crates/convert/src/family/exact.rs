@@ -11,7 +11,7 @@ pub(crate) enum Factor {
     Two(f32, f32),
 }
 
-/// `value` (positive, a normal fp16 number) as a product of fp16 constants with a relative error below 2^-19.
+/// `value` (positive, a normal fp16 number) as a product of fp16 constants with a relative error below 2^-17.
 ///
 /// One fp16 constant would be off by up to 2^-11, which costs attention 64 to 86 dB of signal to noise. The search is exact
 /// arithmetic on f64, so the answer is the same on every machine.
@@ -54,7 +54,7 @@ mod tests {
                     f64::from(a) * f64::from(b)
                 }
             };
-            assert!((got / value - 1.0).abs() < 2f64.powi(-19), "{d}");
+            assert!((got / value - 1.0).abs() < 2f64.powi(-17), "{d}");
         }
     }
 }
