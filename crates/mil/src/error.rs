@@ -14,4 +14,12 @@ pub enum Error {
         /// What was expected and what was found.
         reason: String,
     },
+    /// The text form cannot be read.
+    #[error("line {line} of the program text: {reason}")]
+    Text {
+        /// Line, from 1.
+        line: usize,
+        /// What was expected and what was found.
+        reason: String,
+    },
 }

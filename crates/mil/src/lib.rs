@@ -3,11 +3,14 @@
 //! Everything here is pure: no files, no printing. Reading and writing packages is the business of `gesso-coreml`;
 //! this crate converts between its own program and the protobuf messages of that crate.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 mod builder;
 mod dtype;
 mod error;
 pub mod ops;
 mod program;
+pub mod text;
 mod value;
 
 pub use builder::{Arg, Builder, Var};
