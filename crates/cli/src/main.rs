@@ -1,2 +1,49 @@
-//! Gesso command line.
-fn main() {}
+//! `gesso`: prepares Stable Diffusion models for Apple devices.
+
+mod args;
+mod commands;
+mod picture;
+mod progress;
+mod table;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+/// How a command ended, short of an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// Everything as it should be.
+    Done,
+    /// Something was found: a check below its threshold.
+    Findings,
+}
+
+fn main() -> ExitCode {
+    let arguments = args::Arguments::parse();
+    if let Err(error) = commands::install_signal_handler() {
+        return report(&error);
+    }
+    match commands::run(&arguments) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Findings) => ExitCode::from(1),
+        Err(error) => report(&error),
+    }
+}
+
+/// Prints an error with its causes, none of them twice, and gives exit code 2.
+fn report(error: &anyhow::Error) -> ExitCode {
+    let mut said = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        if said.contains(&text) {
+            continue;
+        }
+        if said.is_empty() {
+            eprintln!("error: {text}");
+        } else {
+            eprintln!("  caused by: {text}");
+        }
+        said.push_str(&text);
+    }
+    ExitCode::from(2)
+}

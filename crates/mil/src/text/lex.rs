@@ -40,11 +40,6 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Line of the next token, from 1.
-    pub(super) fn line(&self) -> usize {
-        self.line
-    }
-
     /// An error at the present line.
     pub(super) fn error(&self, reason: impl Into<String>) -> Error {
         Error::Text {
