@@ -1,6 +1,6 @@
 //! Builds the body of a function, op by op, with types computed on the way.
 
-use crate::ops::{self, Operand, Site};
+use crate::ops::{self, Operand, Operands, Opset, Site};
 use crate::{
     Binding, Block, Error, Function, NamedType, Operation, Result, TensorType, Value, ValueType,
 };
@@ -16,6 +16,13 @@ pub struct Var {
 }
 
 impl Var {
+    fn named(&self) -> NamedType {
+        NamedType {
+            name: self.name.clone(),
+            ty: self.ty.clone(),
+        }
+    }
+
     /// Known shape of a tensor variable.
     ///
     /// Errors: [`Error::Op`] when it is not a tensor or a dimension is unknown.
@@ -88,6 +95,14 @@ impl<const N: usize> From<[bool; N]> for Arg {
     }
 }
 
+/// A variable that ops may bind.
+#[derive(Debug)]
+struct Known {
+    ty: ValueType,
+    value: Option<Value>,
+    constant: bool,
+}
+
 /// Builds one function.
 #[derive(Debug)]
 pub struct Builder {
@@ -95,7 +110,7 @@ pub struct Builder {
     inputs: Vec<NamedType>,
     operations: Vec<Operation>,
     names: BTreeSet<String>,
-    constants: BTreeMap<String, Value>,
+    known: BTreeMap<String, Known>,
 }
 
 impl Builder {
@@ -106,29 +121,50 @@ impl Builder {
             inputs: Vec::new(),
             operations: Vec::new(),
             names: BTreeSet::new(),
-            constants: BTreeMap::new(),
+            known: BTreeMap::new(),
         }
     }
 
     /// Declares a function input. The name is taken as it is.
     pub fn input(&mut self, name: &str, ty: TensorType) -> Var {
+        self.input_of(name, ty.into())
+    }
+
+    /// Declares a function input that is a state of this tensor type. The name is taken as it is.
+    pub fn state(&mut self, name: &str, ty: TensorType) -> Var {
+        self.input_of(name, ValueType::State(Box::new(ty.into())))
+    }
+
+    fn input_of(&mut self, name: &str, ty: ValueType) -> Var {
         self.names.insert(name.into());
-        let ty = ValueType::from(ty);
-        self.inputs.push(NamedType {
-            name: name.into(),
-            ty: ty.clone(),
-        });
-        Var {
+        self.known.insert(
+            name.into(),
+            Known {
+                ty: ty.clone(),
+                value: None,
+                constant: false,
+            },
+        );
+        let var = Var {
             name: name.into(),
             ty,
-        }
+        };
+        self.inputs.push(var.named());
+        var
     }
 
     /// Adds a `const` op. The variable's name is derived from `name` and is unique.
     pub fn constant(&mut self, name: &str, value: Value) -> Var {
         let name = self.unique(name);
         let ty = value.ty.clone();
-        self.constants.insert(name.clone(), value.clone());
+        self.known.insert(
+            name.clone(),
+            Known {
+                ty: ty.clone(),
+                value: Some(value.clone()),
+                constant: true,
+            },
+        );
         self.operations.push(Operation {
             kind: "const".into(),
             outputs: vec![NamedType {
@@ -161,6 +197,9 @@ impl Builder {
 
     /// Adds an op with several outputs, one per name.
     ///
+    /// A literal becomes a `const` op of its own; of a constexpr op it becomes an attribute (before iOS18) or a literal
+    /// binding.
+    ///
     /// Errors: those of the op's inference, and a number of names that differs from the number of outputs.
     pub fn op_many(
         &mut self,
@@ -170,43 +209,28 @@ impl Builder {
     ) -> Result<Vec<Var>> {
         let outputs: Vec<String> = names.iter().map(|n| self.unique(n)).collect();
         let first = outputs.first().cloned().unwrap_or_default();
-        let mut inputs = BTreeMap::new();
-        let mut types: BTreeMap<String, Vec<Var>> = BTreeMap::new();
+        let place = Opset::from_name(&self.opset)
+            .and_then(|opset| ops::row(kind, opset))
+            .map_or(Operands::Inputs, |row| row.operands);
+        let mut inputs: BTreeMap<String, Vec<Binding>> = BTreeMap::new();
+        let mut attributes = BTreeMap::from([("name".to_string(), Value::string(first.clone()))]);
         for (parameter, arg) in args {
-            let vars = match arg {
-                Arg::Var(v) => vec![v.clone()],
-                Arg::Many(vs) => vs.clone(),
-                Arg::Value(value) => {
-                    vec![self.constant(&format!("{first}_{parameter}"), value.clone())]
+            let bindings = match (arg, place) {
+                (Arg::Value(v), Operands::Attributes) => {
+                    attributes.insert((*parameter).to_string(), v.clone());
+                    continue;
                 }
+                (Arg::Value(v), Operands::Literals) => vec![Binding::Value(v.clone())],
+                (Arg::Value(v), Operands::Inputs) => {
+                    let var = self.constant(&format!("{first}_{parameter}"), v.clone());
+                    vec![Binding::Name(var.name)]
+                }
+                (Arg::Var(v), _) => vec![Binding::Name(v.name.clone())],
+                (Arg::Many(vs), _) => vs.iter().map(|v| Binding::Name(v.name.clone())).collect(),
             };
-            inputs.insert(
-                (*parameter).to_string(),
-                vars.iter().map(|v| Binding::Name(v.name.clone())).collect(),
-            );
-            types.insert((*parameter).to_string(), vars);
+            inputs.insert((*parameter).to_string(), bindings);
         }
-        let attributes = BTreeMap::from([("name".to_string(), Value::string(first.clone()))]);
-        let site = Site {
-            op: &first,
-            kind,
-            opset: &self.opset,
-            inputs: types
-                .iter()
-                .map(|(p, vars)| {
-                    let operands = vars
-                        .iter()
-                        .map(|v| Operand {
-                            ty: &v.ty,
-                            value: self.constants.get(&v.name),
-                        })
-                        .collect();
-                    (p.as_str(), operands)
-                })
-                .collect(),
-            attributes: &attributes,
-        };
-        let inferred = ops::infer(&site)?;
+        let inferred = self.infer(&first, kind, &inputs, &attributes)?;
         if inferred.len() != outputs.len() {
             return Err(Error::Op {
                 op: first,
@@ -218,25 +242,71 @@ impl Builder {
                 ),
             });
         }
-        let outputs: Vec<Var> = outputs
-            .into_iter()
-            .zip(inferred)
-            .map(|(name, ty)| Var { name, ty })
-            .collect();
+        let mut vars = Vec::with_capacity(outputs.len());
+        for (name, ty) in outputs.into_iter().zip(inferred) {
+            let constant = kind.starts_with("constexpr_");
+            self.known.insert(
+                name.clone(),
+                Known {
+                    ty: ty.clone(),
+                    value: None,
+                    constant,
+                },
+            );
+            vars.push(Var { name, ty });
+        }
         self.operations.push(Operation {
             kind: kind.into(),
             inputs,
-            outputs: outputs
-                .iter()
-                .map(|v| NamedType {
-                    name: v.name.clone(),
-                    ty: v.ty.clone(),
-                })
-                .collect(),
+            outputs: vars.iter().map(Var::named).collect(),
             blocks: Vec::new(),
             attributes,
         });
-        Ok(outputs)
+        Ok(vars)
+    }
+
+    fn infer(
+        &self,
+        op: &str,
+        kind: &str,
+        inputs: &BTreeMap<String, Vec<Binding>>,
+        attributes: &BTreeMap<String, Value>,
+    ) -> Result<Vec<ValueType>> {
+        let mut operands = BTreeMap::new();
+        for (parameter, bindings) in inputs {
+            let mut bound = Vec::with_capacity(bindings.len());
+            for binding in bindings {
+                bound.push(match binding {
+                    Binding::Value(v) => Operand {
+                        ty: &v.ty,
+                        value: Some(v),
+                        constant: true,
+                    },
+                    Binding::Name(name) => {
+                        let known = self.known.get(name).ok_or_else(|| Error::Parameter {
+                            op: op.into(),
+                            kind: kind.into(),
+                            parameter: parameter.clone(),
+                            expected: "a variable of this builder".into(),
+                            found: format!("`{name}`"),
+                        })?;
+                        Operand {
+                            ty: &known.ty,
+                            value: known.value.as_ref(),
+                            constant: known.constant,
+                        }
+                    }
+                });
+            }
+            operands.insert(parameter.as_str(), bound);
+        }
+        ops::infer(&Site {
+            op,
+            kind,
+            opset: &self.opset,
+            inputs: operands,
+            attributes,
+        })
     }
 
     /// Ends the function; it returns `outputs` under their own names.
@@ -276,5 +346,114 @@ impl Builder {
             n += 1;
         }
         candidate
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::DType::{self, Fp16};
+
+    #[test]
+    fn a_literal_becomes_a_const_and_types_follow() {
+        let mut b = Builder::new("CoreML6");
+        let x = b.input("x", TensorType::new(Fp16, &[2, 16, 8, 8]));
+        let w = b.constant(
+            "w",
+            Value::external(TensorType::new(Fp16, &[32, 16, 3, 3]), "w"),
+        );
+        let y = b
+            .op(
+                "conv",
+                "y",
+                &[
+                    ("x", (&x).into()),
+                    ("weight", (&w).into()),
+                    ("pad_type", "same".into()),
+                    ("strides", [2, 2].into()),
+                ],
+            )
+            .unwrap();
+        assert_eq!(y.shape().unwrap(), [2, 32, 4, 4]);
+        let f = b.finish(&[y]);
+        let names: Vec<&str> = f
+            .body()
+            .unwrap()
+            .operations
+            .iter()
+            .map(|o| o.outputs[0].name.as_str())
+            .collect();
+        assert_eq!(names, ["w", "y_pad_type", "y_strides", "y"]);
+    }
+
+    #[test]
+    fn constexpr_operands_are_attributes_before_ios18_and_literals_after() {
+        let lut = Value::floats(Fp16, &[4], &[0.0, 1.0, 2.0, 3.0]);
+        let codes = Value::tensor(
+            TensorType::new(DType::UInt8, &[2]),
+            crate::Literal::Bytes(vec![0x1b, 0xe4]),
+        );
+        let shape = Value::tensor(
+            TensorType::new(DType::UInt32, &[2]),
+            crate::Literal::Bytes(vec![2, 0, 0, 0, 4, 0, 0, 0]),
+        );
+        let mut b = Builder::new("CoreML6");
+        let w = b
+            .op(
+                "constexpr_lut_to_dense",
+                "w",
+                &[
+                    ("indices", codes.clone().into()),
+                    ("lut", lut.clone().into()),
+                    ("shape", shape.into()),
+                ],
+            )
+            .unwrap();
+        assert_eq!(w.shape().unwrap(), [2, 4]);
+        let f = b.finish(&[w]);
+        assert!(f.body().unwrap().operations[0].inputs.is_empty());
+
+        let mut b = Builder::new("CoreML8");
+        let w = b
+            .op(
+                "constexpr_blockwise_shift_scale",
+                "w",
+                &[
+                    (
+                        "data",
+                        Value::tensor(
+                            TensorType::new(DType::UInt8, &[2]),
+                            crate::Literal::Bytes(vec![1, 2]),
+                        )
+                        .into(),
+                    ),
+                    ("scale", Value::floats(Fp16, &[1], &[0.5]).into()),
+                ],
+            )
+            .unwrap();
+        let x = b.input("x", TensorType::new(Fp16, &[1, 2]));
+        let bias = b
+            .op("mul", "bias", &[("x", (&w).into()), ("y", (&w).into())])
+            .unwrap();
+        let error = b
+            .op(
+                "batch_norm",
+                "n",
+                &[
+                    ("x", (&x).into()),
+                    ("mean", (&bias).into()),
+                    ("variance", (&w).into()),
+                ],
+            )
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "op `n` (`batch_norm`), parameter `mean`: expected a constant, found a variable of type tensor<fp16, [2]>"
+        );
+        let f = b.finish(&[w]);
+        assert!(matches!(
+            f.body().unwrap().operations[0].inputs["data"][0],
+            Binding::Value(_)
+        ));
     }
 }

@@ -4,7 +4,7 @@
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// An operation's inputs do not fit it.
+    /// An operation as a whole does not fit its inputs.
     #[error("op `{op}` (`{kind}`): {reason}")]
     Op {
         /// Name of the op's first output.
@@ -21,5 +21,19 @@ pub enum Error {
         line: usize,
         /// What was expected and what was found.
         reason: String,
+    },
+    /// One parameter of an operation is missing, unknown or wrong.
+    #[error("op `{op}` (`{kind}`), parameter `{parameter}`: expected {expected}, found {found}")]
+    Parameter {
+        /// Name of the op's first output.
+        op: String,
+        /// Op name, for instance `conv`.
+        kind: String,
+        /// Parameter name.
+        parameter: String,
+        /// What the op takes.
+        expected: String,
+        /// What it was given.
+        found: String,
     },
 }

@@ -2,7 +2,6 @@
 //!
 //! Everything here is pure: no files, no printing. Reading and writing packages is the business of `gesso-coreml`;
 //! this crate converts between its own program and the protobuf messages of that crate.
-
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod builder;
