@@ -1,6 +1,6 @@
 //! What can go wrong in this crate.
 
-/// An error of a `Networks` implementation.
+/// An error of a [`Networks`](crate::Networks) implementation.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Result with this crate's [`Error`].
@@ -59,7 +59,7 @@ pub enum Error {
         total: usize,
     },
     /// An array has the wrong number of elements.
-    #[error("{what} has {found} elements, expected {expected}")]
+    #[error("{what}: {found} elements, expected {expected}")]
     Length {
         /// Which array.
         what: &'static str,
