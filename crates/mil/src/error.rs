@@ -36,4 +36,22 @@ pub enum Error {
         /// What it was given.
         found: String,
     },
+    /// A message of the file format cannot be read into a program, or a program not be written.
+    #[error("{place}: {reason}")]
+    Proto {
+        /// Function, op, parameter.
+        place: String,
+        /// What was expected and what was found.
+        reason: String,
+    },
+    /// A value still waits for its place in a weight file.
+    #[error(
+        "{place}: expected a literal or a blob, found external value `{key}`, which is not placed yet"
+    )]
+    External {
+        /// Function and op.
+        place: String,
+        /// Key of the value.
+        key: String,
+    },
 }

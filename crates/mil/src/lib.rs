@@ -9,14 +9,18 @@ mod dtype;
 mod error;
 pub mod ops;
 mod program;
+mod proto;
 pub mod text;
 mod value;
+mod verify;
 
 pub use builder::{Arg, Builder, Var};
 pub use dtype::{DType, Dim, TensorType, ValueType};
 pub use error::Error;
 pub use program::{Binding, Block, Function, NamedType, Operation, Program};
+pub use proto::{MAX_DEPTH, from_model, from_proto, to_proto};
 pub use value::{Literal, Value, ValueData};
+pub use verify::{Finding, verify};
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
