@@ -52,7 +52,10 @@ pub enum FinalSigmas {
     SigmaMin,
 }
 
-/// How DPM-Solver++ 2M weighs the difference of two predictions.
+/// How DPM-Solver++ 2M weighs the difference of two predictions, or the form of B(h) of UniPC.
+///
+/// As in diffusers, DPM-Solver++ reads UniPC's and unknown forms as midpoint, and UniPC reads those of DPM-Solver++ as
+/// bh2.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum SolverType {
@@ -61,11 +64,19 @@ pub enum SolverType {
     Midpoint,
     /// Heun.
     Heun,
+    /// A form of DPM-Solver for one step at a time.
+    Logrho,
+    /// B(h) = h.
+    Bh1,
+    /// B(h) = e^h − 1.
+    Bh2,
 }
 
 /// The values of a `scheduler_config.json`, with diffusers' defaults for those that are missing.
 ///
-/// One config may be run by any scheduler, as diffusers' `from_config` does; keys of other schedulers are not read.
+/// One config may be run by any scheduler, as diffusers' `from_config` does; keys of other schedulers are not read, nor
+/// is `clip_sample`, which `StableDiffusionPipeline` turns off. (LCM's defaults of β differ, but diffusers always
+/// writes β into the file.)
 /// Options that change the result and are not supported by the scheduler are errors when it is built.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
@@ -100,13 +111,13 @@ pub struct SchedulerConfig {
     pub sigma_max: Option<f64>,
     /// Last sigma.
     pub final_sigmas_type: FinalSigmas,
-    /// Order of DPM-Solver++: 1 or 2.
+    /// Order of DPM-Solver++ (1 or 2) or UniPC (1 to 3).
     pub solver_order: usize,
-    /// Form of DPM-Solver++ 2M.
+    /// Form of DPM-Solver++ 2M or UniPC.
     pub solver_type: SolverType,
     /// DPM-Solver algorithm; `dpmsolver++` is supported.
     pub algorithm_type: String,
-    /// Whether DPM-Solver++ takes first-order last steps below 15 steps.
+    /// Whether DPM-Solver++ takes a first-order last step below 15 steps, and UniPC lower orders at the end.
     pub lower_order_final: bool,
     /// Whether DPM-Solver++ always takes a first-order last step.
     pub euler_at_final: bool,
@@ -116,6 +127,14 @@ pub struct SchedulerConfig {
     pub skip_prk_steps: bool,
     /// PNDM, DDIM: whether ᾱ before the first timestep is 1; the default depends on the scheduler.
     pub set_alpha_to_one: Option<bool>,
+    /// UniPC: whether it predicts x0; only `true` is supported.
+    pub predict_x0: bool,
+    /// UniPC: steps after which the corrector is left out.
+    pub disable_corrector: Vec<usize>,
+    /// LCM: steps of the schedule that was distilled, of which the visited ones are a part.
+    pub original_inference_steps: usize,
+    /// LCM: factor of the timestep in the boundary condition.
+    pub timestep_scaling: f64,
     /// Euler: `linear` is supported.
     pub interpolation_type: String,
     /// Euler: `discrete` is supported.
@@ -157,6 +176,10 @@ impl Default for SchedulerConfig {
             lambda_min_clipped: None,
             skip_prk_steps: false,
             set_alpha_to_one: None,
+            predict_x0: true,
+            disable_corrector: Vec::new(),
+            original_inference_steps: 50,
+            timestep_scaling: 10.0,
             interpolation_type: "linear".into(),
             timestep_type: "discrete".into(),
             thresholding: false,

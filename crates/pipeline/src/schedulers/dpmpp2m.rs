@@ -1,7 +1,7 @@
 //! DPM-Solver++ of first and second order, multistep.
 
 use super::config::{FinalSigmas, PredictionType, SchedulerConfig, SolverType, TimestepSpacing};
-use super::{Scheduler, StepInput, check_step, noise, pairwise, spacing};
+use super::{Scheduler, StepInput, check_step, noise, predicted_x0, signal_and_noise, spacing};
 use crate::{Error, Result};
 
 pub(super) const CLASS: &str = "DPMSolverMultistepScheduler";
@@ -70,15 +70,6 @@ impl DpmPp2M {
     fn sigma(&self, index: usize) -> f64 {
         self.sigmas.get(index).copied().unwrap_or(0.0).into()
     }
-
-    fn predicted_x0(&self, input: &StepInput<'_>) -> Vec<f64> {
-        let (alpha, sigma) = signal_and_noise(self.sigma(input.index));
-        match self.prediction {
-            PredictionType::Epsilon => pairwise(input, |m, x| (x - sigma * m) / alpha),
-            PredictionType::VPrediction => pairwise(input, |m, x| alpha * x - sigma * m),
-            PredictionType::Sample => pairwise(input, |m, _| m),
-        }
-    }
 }
 
 /// Timesteps and their sigmas, without the final one.
@@ -108,27 +99,8 @@ fn schedule(
         return Ok((timesteps, sigmas.into_iter().map(|s| s as f32).collect()));
     }
     let spacing = config.timestep_spacing.unwrap_or(TimestepSpacing::Linspace);
-    let timesteps: Vec<f64> = match spacing {
-        TimestepSpacing::Linspace => spacing::linspace((last - 1) as f64, steps + 1)
-            .into_iter()
-            .skip(1)
-            .map(f64::round_ties_even)
-            .rev()
-            .collect(),
-        TimestepSpacing::Leading => {
-            let ratio = last / (steps + 1);
-            (1..=steps)
-                .rev()
-                .map(|i| (i * ratio) as f64 + config.steps_offset as f64)
-                .collect()
-        }
-        TimestepSpacing::Trailing => {
-            spacing::descending(last as f64, trained.len() as f64 / steps as f64)
-                .into_iter()
-                .map(|t| t.round_ties_even() - 1.0)
-                .collect()
-        }
-    };
+    let offset = config.steps_offset;
+    let timesteps = spacing::multistep(spacing, trained.len(), last, steps, offset);
     let sigmas = timesteps
         .iter()
         .map(|&t| spacing::interpolated(trained, t) as f32)
@@ -153,12 +125,6 @@ fn clipped(config: &SchedulerConfig, alphas: &[f32]) -> usize {
         .min(alphas.len() - 1)
 }
 
-/// α and σ of the variance-preserving form from their ratio.
-fn signal_and_noise(ratio: f64) -> (f64, f64) {
-    let alpha = 1.0 / libm::sqrt(ratio * ratio + 1.0);
-    (alpha, ratio * alpha)
-}
-
 impl Scheduler for DpmPp2M {
     fn timesteps(&self) -> &[f64] {
         &self.timesteps
@@ -172,7 +138,7 @@ impl Scheduler for DpmPp2M {
         let total = self.timesteps.len();
         check_step(&input, self.done, total)?;
         let i = input.index;
-        let x0 = self.predicted_x0(&input);
+        let x0 = predicted_x0(&input, self.prediction, self.sigma(i));
         let (ratio, ratio_next) = (self.sigma(i), self.sigma(i + 1));
         let ((_, sigma), (alpha_next, sigma_next)) =
             (signal_and_noise(ratio), signal_and_noise(ratio_next));
@@ -186,8 +152,8 @@ impl Scheduler for DpmPp2M {
             let h = -libm::log(shrink);
             let h_before = libm::log(self.sigma(i - 1) / ratio);
             let weight = match self.solver {
-                SolverType::Midpoint => 0.5 * on_x0,
                 SolverType::Heun => alpha_next * ((shrink - 1.0) / h + 1.0),
+                _ => 0.5 * on_x0,
             };
             weight * h / h_before
         };

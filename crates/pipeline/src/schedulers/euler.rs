@@ -13,9 +13,7 @@ pub(super) const CLASS: &str = "EulerDiscreteScheduler";
 /// Source: Karras et al. 2022, algorithm 1; diffusers 0.35.2 `scheduling_euler_discrete.py`.
 #[derive(Clone, Debug)]
 pub struct Euler {
-    timesteps: Vec<f64>,
-    sigmas: Vec<f32>,
-    init_noise_sigma: f32,
+    run: SigmaRun,
     prediction: PredictionType,
     done: usize,
 }
@@ -39,7 +37,32 @@ impl Euler {
         if config.timestep_type != "discrete" {
             return refuse("timestep_type", &config.timestep_type);
         }
-        let trained = noise::sigmas(&noise::positive_alphas_cumprod(config, CLASS)?);
+        Ok(Self {
+            run: SigmaRun::new(config, steps, CLASS)?,
+            prediction: config.prediction_type,
+            done: 0,
+        })
+    }
+}
+
+/// Timesteps and sigmas of one run, one timestep per step.
+#[derive(Clone, Debug)]
+pub(super) struct SigmaRun {
+    pub(super) timesteps: Vec<f64>,
+    /// One more than there are steps.
+    pub(super) sigmas: Vec<f32>,
+    pub(super) init_noise_sigma: f32,
+}
+
+impl SigmaRun {
+    /// The schedule of `config`; Karras sigmas run between those of the first and last timestep. Default spacing:
+    /// linspace.
+    pub(super) fn new(
+        config: &SchedulerConfig,
+        steps: usize,
+        scheduler: &'static str,
+    ) -> Result<Self> {
+        let trained = noise::sigmas(&noise::positive_alphas_cumprod(config, scheduler)?);
         spacing::check_steps(steps, trained.len())?;
         let spaced = config.timestep_spacing.unwrap_or(TimestepSpacing::Linspace);
         let mut timesteps =
@@ -73,53 +96,66 @@ impl Euler {
                 TimestepSpacing::Leading => (most * most + 1.0).sqrt(),
                 _ => most,
             },
-            prediction: config.prediction_type,
-            done: 0,
         })
     }
 
-    fn sigma(&self, index: usize) -> f32 {
+    /// Sigma before step `index`.
+    pub(super) fn sigma(&self, index: usize) -> f32 {
         self.sigmas.get(index).copied().unwrap_or(0.0)
     }
-}
 
-impl Scheduler for Euler {
-    fn timesteps(&self) -> &[f64] {
-        &self.timesteps
-    }
-
-    fn sigmas(&self) -> &[f32] {
-        &self.sigmas
-    }
-
-    fn init_noise_sigma(&self) -> f32 {
-        self.init_noise_sigma
-    }
-
-    fn scale_model_input(&self, index: usize, sample: &[f32]) -> Vec<f32> {
+    /// x/√(σ²+1).
+    pub(super) fn scaled(&self, index: usize, sample: &[f32]) -> Vec<f32> {
         let sigma = self.sigma(index);
         let scale = (sigma * sigma + 1.0).sqrt();
         sample.iter().map(|&x| x / scale).collect()
     }
 
-    fn step(&mut self, input: StepInput<'_>) -> Result<Vec<f32>> {
-        check_step(&input, self.done, self.timesteps.len())?;
-        let (sigma, next) = (self.sigma(input.index), self.sigma(input.index + 1));
+    /// One Euler step from `sigma` to `next`.
+    pub(super) fn moved(
+        &self,
+        input: &StepInput<'_>,
+        prediction: PredictionType,
+        next: f32,
+    ) -> Vec<f32> {
+        let sigma = self.sigma(input.index);
         let total = sigma * sigma + 1.0;
         let on_output = -sigma / total.sqrt();
-        let moved = input
-            .model_output
-            .iter()
-            .zip(input.sample)
+        let pairs = input.model_output.iter().zip(input.sample);
+        pairs
             .map(|(&m, &x)| {
-                let x0 = match self.prediction {
+                let x0 = match prediction {
                     PredictionType::Epsilon => x - sigma * m,
                     PredictionType::VPrediction => m * on_output + x / total,
                     PredictionType::Sample => m,
                 };
                 x + (x - x0) / sigma * (next - sigma)
             })
-            .collect();
+            .collect()
+    }
+}
+
+impl Scheduler for Euler {
+    fn timesteps(&self) -> &[f64] {
+        &self.run.timesteps
+    }
+
+    fn sigmas(&self) -> &[f32] {
+        &self.run.sigmas
+    }
+
+    fn init_noise_sigma(&self) -> f32 {
+        self.run.init_noise_sigma
+    }
+
+    fn scale_model_input(&self, index: usize, sample: &[f32]) -> Vec<f32> {
+        self.run.scaled(index, sample)
+    }
+
+    fn step(&mut self, input: StepInput<'_>) -> Result<Vec<f32>> {
+        check_step(&input, self.done, self.run.timesteps.len())?;
+        let next = self.run.sigma(input.index + 1);
+        let moved = self.run.moved(&input, self.prediction, next);
         self.done += 1;
         Ok(moved)
     }

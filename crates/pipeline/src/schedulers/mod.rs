@@ -4,18 +4,26 @@
 //! rounded to float32 once per step.
 
 mod config;
+mod ddim;
 mod dpmpp2m;
 mod euler;
+mod euler_ancestral;
+mod lcm;
 mod noise;
 mod pndm;
 mod spacing;
+mod unipc;
 
 pub use config::{
     BetaSchedule, FinalSigmas, PredictionType, SchedulerConfig, SolverType, TimestepSpacing,
 };
+pub use ddim::Ddim;
 pub use dpmpp2m::DpmPp2M;
 pub use euler::Euler;
+pub use euler_ancestral::EulerAncestral;
+pub use lcm::Lcm;
 pub use pndm::Pndm;
+pub use unipc::UniPc;
 
 use crate::{Error, Result};
 
@@ -73,6 +81,14 @@ pub enum SchedulerKind {
     Pndm,
     /// Euler.
     Euler,
+    /// Euler ancestral.
+    EulerAncestral,
+    /// DDIM.
+    Ddim,
+    /// UniPC.
+    UniPc,
+    /// Latent consistency models.
+    Lcm,
 }
 
 /// Builds a scheduler for a number of steps.
@@ -104,6 +120,30 @@ const SCHEDULERS: &[Row] = &[
         name: "euler",
         class_name: euler::CLASS,
         make: |config, steps| Ok(Box::new(Euler::new(config, steps)?)),
+    },
+    Row {
+        kind: SchedulerKind::EulerAncestral,
+        name: "euler-a",
+        class_name: euler_ancestral::CLASS,
+        make: |config, steps| Ok(Box::new(EulerAncestral::new(config, steps)?)),
+    },
+    Row {
+        kind: SchedulerKind::Ddim,
+        name: "ddim",
+        class_name: ddim::CLASS,
+        make: |config, steps| Ok(Box::new(Ddim::new(config, steps)?)),
+    },
+    Row {
+        kind: SchedulerKind::UniPc,
+        name: "unipc",
+        class_name: unipc::CLASS,
+        make: |config, steps| Ok(Box::new(UniPc::new(config, steps)?)),
+    },
+    Row {
+        kind: SchedulerKind::Lcm,
+        name: "lcm",
+        class_name: lcm::CLASS,
+        make: |config, steps| Ok(Box::new(Lcm::new(config, steps)?)),
     },
 ];
 
@@ -182,4 +222,20 @@ fn pairwise(input: &StepInput<'_>, f: impl Fn(f64, f64) -> f64) -> Vec<f64> {
         .zip(input.sample)
         .map(|(&m, &x)| f(m.into(), x.into()))
         .collect()
+}
+
+/// α and σ of the variance-preserving form from their ratio.
+fn signal_and_noise(ratio: f64) -> (f64, f64) {
+    let alpha = 1.0 / libm::sqrt(ratio * ratio + 1.0);
+    (alpha, ratio * alpha)
+}
+
+/// The clean sample that the network's output stands for, at a noise-to-signal ratio.
+fn predicted_x0(input: &StepInput<'_>, prediction: PredictionType, ratio: f64) -> Vec<f64> {
+    let (alpha, sigma) = signal_and_noise(ratio);
+    match prediction {
+        PredictionType::Epsilon => pairwise(input, |m, x| (x - sigma * m) / alpha),
+        PredictionType::VPrediction => pairwise(input, |m, x| alpha * x - sigma * m),
+        PredictionType::Sample => pairwise(input, |m, _| m),
+    }
 }

@@ -60,6 +60,36 @@ pub(super) fn rising(
     }
 }
 
+/// Timesteps falling, of the multistep solvers: linspace and leading have one more interval than steps, so that the last
+/// step ends below the last timestep. `last` of the `trained` timesteps are used.
+pub(super) fn multistep(
+    spacing: TimestepSpacing,
+    trained: usize,
+    last: usize,
+    steps: usize,
+    offset: i64,
+) -> Vec<f64> {
+    match spacing {
+        TimestepSpacing::Linspace => linspace((last - 1) as f64, steps + 1)
+            .into_iter()
+            .skip(1)
+            .map(f64::round_ties_even)
+            .rev()
+            .collect(),
+        TimestepSpacing::Leading => {
+            let ratio = last / (steps + 1);
+            (1..=steps)
+                .rev()
+                .map(|i| (i * ratio) as f64 + offset as f64)
+                .collect()
+        }
+        TimestepSpacing::Trailing => descending(last as f64, trained as f64 / steps as f64)
+            .into_iter()
+            .map(|t| t.round_ties_even() - 1.0)
+            .collect(),
+    }
+}
+
 /// Refuses step counts that a schedule of `trained` timesteps cannot have.
 pub(super) fn check_steps(steps: usize, trained: usize) -> Result<()> {
     if (1..=trained).contains(&steps) {
