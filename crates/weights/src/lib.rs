@@ -4,6 +4,7 @@
 mod component;
 mod config;
 mod error;
+pub mod lora;
 pub mod safetensors;
 
 pub use component::Component;

@@ -1,0 +1,96 @@
+//! IA3: one factor per output row or input column.
+//!
+//! ```text
+//! LyCORIS   weight [C] (convolution [1, C, 1, 1]), on_input   dW = W · w       (w is an offset from 1)
+//! PEFT      ia3_l [O, 1] or [1, I]                            dW = W · (l − 1); for [O, 1] the bias as well
+//! ```
+//! Source: KohakuBlueleaf/LyCORIS `modules/ia3.py`; huggingface/peft `tuners/ia3`.
+
+use super::site::{Dims, shape_error};
+use super::{Built, Delta, Fault, Site};
+use crate::lora::part::Part;
+use crate::lora::store::Factor;
+
+#[derive(Debug)]
+struct Ia3 {
+    factor: Factor,
+    dims: Dims,
+    on_input: bool,
+    /// Value that means "unchanged": 0 in LyCORIS files, 1 in PEFT's.
+    neutral: f32,
+}
+
+pub(super) fn build(site: &mut Site<'_>) -> Result<Built, Fault> {
+    let factor = site.need(Part::Ia3Weight, "`weight`", "`on_input`")?;
+    let on_input = site.number(Part::Ia3OnInput)?.unwrap_or(0.0) != 0.0;
+    built(site, factor, on_input, 0.0)
+}
+
+pub(super) fn build_peft(site: &mut Site<'_>) -> Result<Built, Fault> {
+    let factor = site.need(Part::Ia3L, "`ia3_l`", "no other tensor")?;
+    let on_input = match *factor.shape.as_slice() {
+        [1, _, ..] => true,
+        [_, 1, ..] => false,
+        _ => return Err(shape_error(&factor, "[O, 1] or [1, I]")),
+    };
+    built(site, factor, on_input, 1.0)
+}
+
+fn built(
+    site: &mut Site<'_>,
+    factor: Factor,
+    on_input: bool,
+    neutral: f32,
+) -> Result<Built, Fault> {
+    let dims = site.dims();
+    let channels = if on_input { dims.inputs } else { dims.outputs };
+    site.expect(&factor, &[channels])?;
+    site.take(Part::Alpha);
+    Ok(Built {
+        word: "ia3",
+        rank: None,
+        scale: 1.0,
+        delta: Box::new(Ia3 {
+            factor,
+            dims,
+            on_input,
+            neutral,
+        }),
+    })
+}
+
+impl Delta for Ia3 {
+    fn delta(&self, base: &[f32]) -> Vec<f32> {
+        let factors = self.factor.values();
+        let kernel = self.dims.kernel;
+        let columns = self.dims.columns();
+        let mut out = Vec::with_capacity(base.len());
+        for (row, w) in base.chunks_exact(columns.max(1)).enumerate() {
+            if self.on_input {
+                for (x, f) in w.chunks_exact(kernel.max(1)).zip(&factors) {
+                    out.extend(x.iter().map(|v| v * (f - self.neutral)));
+                }
+            } else if let Some(f) = factors.get(row) {
+                out.extend(w.iter().map(|v| v * (f - self.neutral)));
+            }
+        }
+        out
+    }
+
+    fn reads_base(&self) -> bool {
+        true
+    }
+
+    fn bias_delta(&self, base: &[f32]) -> Option<Vec<f32>> {
+        if self.on_input || self.neutral == 0.0 {
+            return None;
+        }
+        let factors = self.factor.values();
+        Some(
+            base.iter()
+                .zip(&factors)
+                .map(|(b, f)| b * (f - self.neutral))
+                .collect(),
+        )
+    }
+}

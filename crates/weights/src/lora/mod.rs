@@ -1,0 +1,38 @@
+//! LoRA and LyCORIS adapter files: from any tool's spelling to canonical modules and what is added to their weights.
+//!
+//! ```text
+//! Lora::open ── format, configuration ──▶ Lora::resolve(&ModuleTable) ──▶ ResolvedLora { modules: path → Adapter }
+//! ```
+//! Names are looked up in a dictionary built from the target's module list ([`ModuleTable`]); the algorithm is chosen per
+//! module from the tensors that it has; every tensor is applied, ignored with a reason, or an error.
+
+mod accounting;
+mod adapter;
+mod algorithm;
+mod config;
+mod decompose;
+mod dialect;
+mod error;
+mod family;
+mod file;
+mod format;
+mod low_rank;
+mod matrix;
+mod module;
+mod part;
+mod release;
+mod resolve;
+mod resolved;
+mod store;
+
+pub use accounting::Ignored;
+pub use adapter::Adapter;
+pub use error::LoraError;
+pub use family::Family;
+pub use file::Lora;
+pub use format::Format;
+pub use low_rank::{LowRank, truncate};
+pub use module::{ModuleInfo, ModuleKind, ModuleTable};
+pub use release::Release;
+pub use resolve::ResolveOptions;
+pub use resolved::ResolvedLora;

@@ -1,0 +1,76 @@
+//! What a file says about itself: name, trigger words, author, licence.
+
+use super::store::Store;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Facts from the file's metadata, for manifests and reports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Release {
+    /// `ss_output_name`, `modelspec.title`, or the name of the file without its extension.
+    pub name: String,
+    /// `modelspec.trigger_phrase`, cut at commas.
+    pub trigger_words: Vec<String>,
+    /// The ten most frequent training tags (`ss_tag_frequency`) and how often each occurs.
+    pub frequent_tags: Vec<(String, u64)>,
+    /// `modelspec.author`.
+    pub author: Option<String>,
+    /// `modelspec.license`.
+    pub licence: Option<String>,
+    /// What the file calls its base model: `ss_base_model_version` or `modelspec.architecture`.
+    pub base_model: Option<String>,
+    /// All metadata of the file.
+    pub metadata: BTreeMap<String, String>,
+}
+
+const FREQUENT_TAGS: usize = 10;
+
+impl Release {
+    pub(crate) fn of(store: &Store, path: &Path) -> Self {
+        let text = |key: &str| {
+            store
+                .metadata
+                .get(key)
+                .map(|t| t.trim())
+                .filter(|t| !t.is_empty() && *t != "None")
+                .map(str::to_string)
+        };
+        let stem = path
+            .file_stem()
+            .map(|s| s.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        Self {
+            name: text("ss_output_name")
+                .or_else(|| text("modelspec.title"))
+                .unwrap_or(stem),
+            trigger_words: text("modelspec.trigger_phrase")
+                .iter()
+                .flat_map(|phrase| phrase.split(','))
+                .map(|word| word.trim().to_string())
+                .filter(|word| !word.is_empty())
+                .collect(),
+            frequent_tags: frequent_tags(store.metadata.get("ss_tag_frequency")),
+            author: text("modelspec.author"),
+            licence: text("modelspec.license"),
+            base_model: text("ss_base_model_version").or_else(|| text("modelspec.architecture")),
+            metadata: store.metadata.clone(),
+        }
+    }
+}
+
+/// The tags of all training folders together, most frequent first, equal ones by name.
+fn frequent_tags(json: Option<&String>) -> Vec<(String, u64)> {
+    let value: Option<Value> = json.and_then(|j| serde_json::from_str(j).ok());
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    for (_, tags) in value.iter().filter_map(Value::as_object).flatten() {
+        for (tag, n) in tags.as_object().into_iter().flatten() {
+            let total = counts.entry(tag.trim().to_string()).or_default();
+            *total = total.saturating_add(n.as_u64().unwrap_or(0));
+        }
+    }
+    let mut sorted: Vec<(String, u64)> = counts.into_iter().collect();
+    sorted.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    sorted.truncate(FREQUENT_TAGS);
+    sorted
+}
