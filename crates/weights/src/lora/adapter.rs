@@ -2,8 +2,8 @@
 
 use super::algorithm::Delta;
 use super::error::LoraError;
+use super::factor::Factor;
 use super::low_rank::LowRank;
-use super::store::Factor;
 use std::sync::Arc;
 
 /// What an adapter file does to one module.

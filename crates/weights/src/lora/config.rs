@@ -1,7 +1,7 @@
 //! Scales that live outside the tensors: `adapter_config.json` of PEFT, `lora_adapter_metadata` of diffusers.
 
-use super::store::Store;
 use crate::Component;
+use crate::StFile;
 use regex::Regex;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -102,8 +102,8 @@ fn matching(pattern: &BTreeMap<String, f64>, path: &str) -> Option<f64> {
 }
 
 /// The configurations in a header's `lora_adapter_metadata`, whose keys are `<component>.<field>`.
-pub(crate) fn from_header(store: &Store) -> Result<BTreeMap<Component, PeftConfig>, String> {
-    let Some(text) = store.metadata.get("lora_adapter_metadata") else {
+pub(crate) fn from_header(store: &StFile) -> Result<BTreeMap<Component, PeftConfig>, String> {
+    let Some(text) = store.metadata().get("lora_adapter_metadata") else {
         return Ok(BTreeMap::new());
     };
     let value: Value = serde_json::from_str(text)

@@ -6,6 +6,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoraError {
+    /// The file itself cannot be read: cut short, a pickle, a git-lfs pointer, a damaged header.
+    #[error(transparent)]
+    File(#[from] Box<crate::Error>),
     /// The file or folder cannot be read as an adapter at all.
     #[error("`{}` is not an adapter: {reason}", file.display())]
     NotAnAdapter {

@@ -2,8 +2,8 @@
 
 use super::module::{ModuleTable, folded};
 use super::part::{Key, Part};
-use super::store::Store;
 use crate::Component;
+use crate::StFile;
 use std::fmt;
 
 /// A family of Stable Diffusion models, told apart by the width of the text states.
@@ -55,7 +55,7 @@ pub(crate) struct Evidence {
 }
 
 /// The family that the adapter in `store` was made for, where its tensors tell.
-pub(crate) fn of_adapter(store: &Store) -> Option<Evidence> {
+pub(crate) fn of_adapter(store: &StFile) -> Option<Evidence> {
     let tensors = || {
         store.names().filter_map(|name| {
             let key = Key::parse(name)?;
@@ -63,7 +63,7 @@ pub(crate) fn of_adapter(store: &Store) -> Option<Evidence> {
                 (
                     name,
                     folded(key.module),
-                    store.shape(name).unwrap_or_default(),
+                    store.get(name).map(|t| t.shape).unwrap_or_default(),
                 )
             })
         })

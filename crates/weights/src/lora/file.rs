@@ -5,8 +5,8 @@ use super::error::LoraError;
 use super::family::{Family, of_adapter};
 use super::format::{Format, detect};
 use super::release::Release;
-use super::store::Store;
 use crate::Component;
+use crate::StFile;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// An adapter file, not yet matched to a model.
 #[derive(Debug)]
 pub struct Lora {
-    pub(crate) store: Arc<Store>,
+    pub(crate) store: Arc<StFile>,
     pub(crate) format: Format,
     /// Scales from the header, per component.
     pub(crate) configs: BTreeMap<Component, PeftConfig>,
@@ -37,7 +37,7 @@ impl Lora {
     /// Opens a `.safetensors` file, or a folder with `adapter_model.safetensors` and `adapter_config.json`, or with
     /// `pytorch_lora_weights.safetensors`.
     ///
-    /// Errors: `NotAnAdapter` for files that are cut short, pickles, git-lfs pointers, checkpoints, embeddings; `Refused` for
+    /// Errors: `File` for files that are cut short, pickles, git-lfs pointers; `NotAnAdapter` for checkpoints and embeddings; `Refused` for
     /// known kinds that are not supported; `Config` for a configuration that cannot be used.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, LoraError> {
         let path = path.as_ref();
@@ -46,7 +46,7 @@ impl Lora {
         } else {
             path.to_path_buf()
         };
-        let store = Store::open(&file)?;
+        let store = Arc::new(StFile::open(&file).map_err(Box::new)?);
         let folder_config = config_beside(&file)?;
         let format = detect(&store, folder_config.is_some())?;
         let config_error = |reason: String| LoraError::Config {
@@ -99,9 +99,12 @@ impl Lora {
 
     /// Keys and shapes of all tensors, sorted by key.
     pub fn keys(&self) -> impl Iterator<Item = (&str, &[usize])> {
-        self.store
-            .names()
-            .map(|name| (name, self.store.shape(name).unwrap_or_default()))
+        self.store.names().map(|name| {
+            (
+                name,
+                self.store.get(name).map(|t| t.shape).unwrap_or_default(),
+            )
+        })
     }
 }
 

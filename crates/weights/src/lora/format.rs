@@ -2,7 +2,7 @@
 
 use super::error::LoraError;
 use super::part::{Key, Part, Style};
-use super::store::Store;
+use crate::StFile;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -95,11 +95,11 @@ const CHECKPOINT: &[&str] = &[
 ];
 
 /// The format of `store`, or why it is none.
-pub(crate) fn detect(store: &Store, in_folder: bool) -> Result<Format, LoraError> {
+pub(crate) fn detect(store: &StFile, in_folder: bool) -> Result<Format, LoraError> {
     for (piece, kind) in REFUSED {
         if let Some(key) = store.names().find(|key| key.contains(piece)) {
             return Err(LoraError::Refused {
-                file: store.path.clone(),
+                file: store.path().to_path_buf(),
                 kind: (*kind).to_string(),
                 key: key.to_string(),
             });
@@ -112,7 +112,7 @@ pub(crate) fn detect(store: &Store, in_folder: bool) -> Result<Format, LoraError
     let adapts = |k: &Key<'_>| !matches!(k.part, Part::Ia3Weight | Part::Scale | Part::Alpha);
     if !keys.iter().any(adapts) {
         return Err(LoraError::NotAnAdapter {
-            file: store.path.clone(),
+            file: store.path().to_path_buf(),
             reason: other_kind(store),
         });
     }
@@ -151,7 +151,7 @@ pub(crate) fn index_key(key: &str) -> Option<(&str, usize, Part)> {
 const EMBEDDING_WIDTHS: &[usize] = &[768, 1024, 1280];
 
 /// What a file without any adapter tensor is.
-fn other_kind(store: &Store) -> String {
+fn other_kind(store: &StFile) -> String {
     const EMBEDDINGS: &[&str] = &[
         "emb_params",
         "clip_l",
@@ -165,11 +165,12 @@ fn other_kind(store: &Store) -> String {
             || (key.starts_with('<') && key.ends_with('>'))
     };
     let vectors = |key: &str| {
-        store.shape(key).is_some_and(|shape| {
+        store.get(key).is_some_and(|t| {
+            let shape = t.shape;
             shape.len() <= 2 && shape.last().is_some_and(|n| EMBEDDING_WIDTHS.contains(n))
         })
     };
-    if store.len() == 0 {
+    if store.is_empty() {
         "it holds no tensors".into()
     } else if store.names().all(embedding) || (store.len() <= 2 && store.names().all(vectors)) {
         "it is a textual inversion embedding".into()

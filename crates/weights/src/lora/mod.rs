@@ -13,6 +13,7 @@ mod config;
 mod decompose;
 mod dialect;
 mod error;
+mod factor;
 mod family;
 mod file;
 mod format;
@@ -23,7 +24,6 @@ mod part;
 mod release;
 mod resolve;
 mod resolved;
-mod store;
 
 pub use accounting::Ignored;
 pub use adapter::Adapter;

@@ -1,6 +1,6 @@
 //! What a file says about itself: name, trigger words, author, licence.
 
-use super::store::Store;
+use crate::StFile;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,10 +27,10 @@ pub struct Release {
 const FREQUENT_TAGS: usize = 10;
 
 impl Release {
-    pub(crate) fn of(store: &Store, path: &Path) -> Self {
+    pub(crate) fn of(store: &StFile, path: &Path) -> Self {
         let text = |key: &str| {
             store
-                .metadata
+                .metadata()
                 .get(key)
                 .map(|t| t.trim())
                 .filter(|t| !t.is_empty() && *t != "None")
@@ -50,11 +50,11 @@ impl Release {
                 .map(|word| word.trim().to_string())
                 .filter(|word| !word.is_empty())
                 .collect(),
-            frequent_tags: frequent_tags(store.metadata.get("ss_tag_frequency")),
+            frequent_tags: frequent_tags(store.metadata().get("ss_tag_frequency")),
             author: text("modelspec.author"),
             licence: text("modelspec.license"),
             base_model: text("ss_base_model_version").or_else(|| text("modelspec.architecture")),
-            metadata: store.metadata.clone(),
+            metadata: store.metadata().clone(),
         }
     }
 }

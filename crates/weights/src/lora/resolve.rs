@@ -5,13 +5,13 @@ use super::adapter::Adapter;
 use super::algorithm::{Fault, ScaleRule, Site, magnitude, recognised};
 use super::dialect::{EXTENDED_CLASSES, ordinal};
 use super::error::LoraError;
+use super::factor::Factor;
 use super::family::{of_adapter, of_target};
 use super::file::Lora;
 use super::format::{Format, index_key};
 use super::module::{ModuleInfo, ModuleTable};
 use super::part::{Key, Part};
 use super::resolved::ResolvedLora;
-use super::store::Factor;
 use crate::Component;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -71,12 +71,8 @@ impl Lora {
             }
         }
         run.require_fitting()?;
-        if self.store.trailing > 0 {
-            run.warnings.push(format!(
-                "{} bytes behind the last tensor are not read",
-                self.store.trailing
-            ));
-        }
+        let notes = self.store.notes().iter().map(ToString::to_string);
+        run.warnings.extend(notes);
         Ok(ResolvedLora {
             release: self.release().clone(),
             format: self.format(),
@@ -155,7 +151,7 @@ impl<'a> Run<'a> {
             group.written = written;
             if let Some(other) = group.parts.insert(part, factor) {
                 return Err(LoraError::Duplicate {
-                    file: store.path.clone(),
+                    file: store.path().to_path_buf(),
                     first: other.key,
                     second: name.to_string(),
                 });
@@ -195,7 +191,7 @@ impl<'a> Run<'a> {
             }
             let tensor = [stem.to_string(), format!("{stem}.weight")]
                 .into_iter()
-                .find(|t| store.shape(t).is_some());
+                .find(|t| store.get(t).is_some());
             let value = Factor::new(store, name, None).and_then(|f| f.scalar());
             match (tensor, value) {
                 (Some(tensor), Some(value)) if value.is_finite() => {
@@ -203,7 +199,7 @@ impl<'a> Run<'a> {
                 }
                 (Some(_), _) => {
                     return Err(LoraError::Value {
-                        file: store.path.clone(),
+                        file: store.path().to_path_buf(),
                         tensor: name.to_string(),
                         reason: "a per-tensor scale is one finite number".into(),
                     });
@@ -223,7 +219,10 @@ impl<'a> Run<'a> {
             return false;
         };
         let own = module.weight_shape.iter().map(|&n| n as f32);
-        self.lora.store.values(name).into_iter().eq(own)
+        self.lora
+            .store
+            .get(name)
+            .is_some_and(|t| t.to_f32().iter().copied().eq(own))
     }
 
     fn preferred(&self) -> Option<Component> {
@@ -236,10 +235,10 @@ impl<'a> Run<'a> {
             return Ok(Vec::new());
         }
         let store = &self.lora.store;
-        let classes = store.metadata.get("unet").map_or("", String::as_str);
+        let classes = store.metadata().get("unet").map_or("", String::as_str);
         if let Some(class) = EXTENDED_CLASSES.iter().find(|c| classes.contains(*c)) {
             return Err(LoraError::Refused {
-                file: store.path.clone(),
+                file: store.path().to_path_buf(),
                 kind: format!("an extended LoRA of cloneofsimo (with {class})"),
                 key: "unet".into(),
             });
@@ -251,7 +250,7 @@ impl<'a> Run<'a> {
 
     /// Stops when a tensor has no module, or nothing has one.
     fn require_known(&self, groups: &Groups<'_>) -> Result<(), LoraError> {
-        let file = || self.lora.store.path.clone();
+        let file = || self.lora.store.path().to_path_buf();
         if self.unknown.is_empty() && !groups.is_empty() {
             return Ok(());
         }
@@ -287,7 +286,7 @@ impl<'a> Run<'a> {
             None => format!("`{}` has shape {:?}", made.key, made.shape),
         };
         Err(LoraError::WrongFamily {
-            file: self.lora.store.path.clone(),
+            file: self.lora.store.path().to_path_buf(),
             made_for: made.family.to_string(),
             target: target.to_string(),
             detail,
@@ -309,7 +308,7 @@ impl<'a> Run<'a> {
                 })
                 .collect();
             return Err(LoraError::Shapes {
-                file: self.lora.store.path.clone(),
+                file: self.lora.store.path().to_path_buf(),
                 count: lines.len(),
                 listing: first_lines(&lines),
             });
@@ -318,7 +317,7 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         Err(LoraError::Unaccounted {
-            file: self.lora.store.path.clone(),
+            file: self.lora.store.path().to_path_buf(),
             count: self.unknown.len(),
             tensors: self.lora.tensors(),
             listing: listing(&self.unknown, self.table),

@@ -8,8 +8,8 @@
 
 use super::Delta;
 use super::oft::{Rotation, difference, rotations};
+use crate::lora::factor::Factor;
 use crate::lora::matrix::{product, widened};
-use crate::lora::store::Factor;
 
 #[derive(Debug)]
 pub(super) struct Boft {

@@ -9,8 +9,8 @@
 
 use super::site::Dims;
 use super::{Built, Delta, Fault, Site};
+use crate::lora::factor::Factor;
 use crate::lora::part::Part;
-use crate::lora::store::Factor;
 
 #[derive(Debug)]
 struct Dora {

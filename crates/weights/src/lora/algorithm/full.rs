@@ -1,8 +1,8 @@
 //! Whole differences: `diff` like the weight, `set_weight` in place of it, or a bias alone.
 
 use super::{Built, Delta, Fault, Site};
+use crate::lora::factor::Factor;
 use crate::lora::part::Part;
-use crate::lora::store::Factor;
 
 #[derive(Debug)]
 struct Difference(Factor);

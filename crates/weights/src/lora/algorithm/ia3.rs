@@ -8,8 +8,8 @@
 
 use super::site::{Dims, shape_error};
 use super::{Built, Delta, Fault, Site};
+use crate::lora::factor::Factor;
 use crate::lora::part::Part;
-use crate::lora::store::Factor;
 
 #[derive(Debug)]
 struct Ia3 {

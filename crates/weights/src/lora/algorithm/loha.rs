@@ -9,10 +9,10 @@
 use super::lora::core_times_down;
 use super::site::{Dims, shape_error};
 use super::{Built, Delta, Fault, Site};
+use crate::lora::factor::Factor;
 use crate::lora::low_rank::LowRank;
 use crate::lora::matrix::{product, rounded, transposed, widened};
 use crate::lora::part::Part;
-use crate::lora::store::Factor;
 
 #[derive(Debug)]
 struct Half {

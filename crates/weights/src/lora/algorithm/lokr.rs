@@ -11,10 +11,10 @@
 use super::lora::core_times_down;
 use super::site::{Dims, shape_error};
 use super::{Built, Delta, Fault, ScaleRule, Site};
+use crate::lora::factor::Factor;
 use crate::lora::low_rank::LowRank;
 use crate::lora::matrix::{product, rounded, transposed, widened};
 use crate::lora::part::Part;
-use crate::lora::store::Factor;
 
 /// One of the two matrices.
 #[derive(Debug)]

@@ -9,10 +9,10 @@
 use super::site::{Dims, shape_error};
 use super::{Built, Delta, Fault, Site};
 use crate::lora::error::LoraError;
+use crate::lora::factor::Factor;
 use crate::lora::low_rank::LowRank;
 use crate::lora::matrix::{product, rounded, widened};
 use crate::lora::part::Part;
-use crate::lora::store::Factor;
 
 #[derive(Debug)]
 struct Lora {

@@ -3,8 +3,8 @@
 //! Source: KohakuBlueleaf/LyCORIS `modules/norms.py`.
 
 use super::{Built, Delta, Fault, Site};
+use crate::lora::factor::Factor;
 use crate::lora::part::Part;
-use crate::lora::store::Factor;
 
 #[derive(Debug)]
 struct Norm(Factor);

@@ -12,9 +12,9 @@ use super::boft::{Boft, butterfly};
 use super::site::shape_error;
 use super::{Built, Delta, Fault, Site};
 use crate::lora::error::LoraError;
+use crate::lora::factor::Factor;
 use crate::lora::matrix::{product, solved, transposed, widened};
 use crate::lora::part::Part;
-use crate::lora::store::Factor;
 
 #[derive(Debug)]
 struct Oft {

@@ -2,9 +2,9 @@
 
 use crate::lora::config::PeftConfig;
 use crate::lora::error::LoraError;
+use crate::lora::factor::Factor;
 use crate::lora::module::ModuleInfo;
 use crate::lora::part::Part;
-use crate::lora::store::Factor;
 use std::collections::BTreeMap;
 
 /// Why a module's tensors cannot be used.
