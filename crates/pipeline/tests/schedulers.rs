@@ -242,3 +242,16 @@ fn unsupported_options_are_refused_by_name() {
         assert!(message.ends_with(want), "{message}");
     }
 }
+
+/// The shapes goldens ran DPM-Solver++ 2M on the model's own PNDM config.
+#[test]
+fn one_config_serves_another_scheduler() {
+    let json = std::fs::read_to_string(fixture("shapes/base/scheduler/scheduler_config.json"));
+    let config = SchedulerConfig::from_json(&json.unwrap()).unwrap();
+    assert_eq!(config.class_name.as_deref(), Some("PNDMScheduler"));
+    let scheduler = SchedulerKind::DpmPp2M.build(&config, 20).unwrap();
+    let golden = Golden::open(fixture("shapes/golden/end_to_end.safetensors"));
+    assert_eq!(scheduler.timesteps(), golden.get("timesteps").1);
+    let error = relative_rms(golden.get("sigmas").1, scheduler.sigmas());
+    assert!(error < 1e-7, "{error:e}");
+}
