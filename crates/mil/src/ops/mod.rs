@@ -7,11 +7,13 @@ mod constexpr;
 mod context;
 mod control;
 mod conv;
+mod create;
 mod dims;
 mod elementwise;
 mod gather;
 mod linear;
 mod normalization;
+mod order;
 mod pool;
 mod reduction;
 mod resize;
@@ -70,6 +72,8 @@ pub const OPS: &[&[Row]] = &[
     transform::OPS,
     slice::OPS,
     tensor::OPS,
+    create::OPS,
+    order::OPS,
     gather::OPS,
     resize::OPS,
     constexpr::OPS,
