@@ -6,7 +6,7 @@ use gesso_convert::family::sd1::{
     TextOptions, UnetOptions, VaeOptions, text_encoder, unet, vae_decoder, vae_encoder,
 };
 use gesso_convert::family::{Attention, Precision};
-use gesso_mil::{DType, ValueData};
+use gesso_mil::{DType, Program, ValueData};
 use gesso_weights::{TextActivation, TextConfig, UnetConfig, VaeConfig};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -144,9 +144,16 @@ fn shown(features: &[Feature]) -> Vec<String> {
 }
 
 #[test]
-fn programs_declare_what_they_take_and_return() {
+fn programs_verify_and_declare_what_they_take_and_return() {
     for (what, built) in all() {
         let function = &built.function;
+        let program = Program {
+            version: 1,
+            functions: BTreeMap::from([("main".into(), function.clone())]),
+            attributes: BTreeMap::new(),
+        };
+        let findings = gesso_mil::verify(&program);
+        assert!(findings.is_empty(), "{what}: {findings:?}");
         let inputs: Vec<_> = function.inputs.iter().map(|i| (&*i.name, &i.ty)).collect();
         assert_eq!(inputs.len(), built.inputs.len(), "{what}");
         for ((name, ty), feature) in inputs.iter().zip(&built.inputs) {
