@@ -1,1 +1,48 @@
-//! Gesso: engine.
+//! The reference engine: an interpreter for ML Programs that judges what the converter wrote.
+//!
+//! It reads packages from disk (through `gesso-coreml`), never a converter's memory, compares declared types with
+//! computed ones, and unpacks compressed weights with code of its own.
+//!
+//! # Values
+//!
+//! Every floating-point value is held as f32, every integer value as i32, bool as bool.
+//!
+//! # Compute modes
+//!
+//! - [`Compute::Fp32`]: a value declared fp16 is *not* rounded; a `cast` to fp16 changes nothing. Constants are what the
+//!   file says: an fp16 constant has fp16 values, and a compressed constant (`constexpr_*`) is evaluated in f32 and
+//!   rounded once to its declared type.
+//! - [`Compute::Fp16`]: each element of each value that is declared fp16 (inputs and op outputs) is rounded to the
+//!   nearest fp16, ties to even, after its op; overflow gives infinity. Inside an op nothing is rounded: sums are
+//!   accumulated in f32 by fast kernels and in f64 by naive ones.
+//!
+//! # Kernels
+//!
+//! Each op has a row in the table of [`kernels`]: a naive kernel (f64 inside, transcendental functions from `libm`, the
+//! same bits on every CPU and at any thread count) and, where it matters, a fast one (f32, gemm, vectors; the same bits
+//! at any thread count of one CPU). A float that becomes an integer is truncated towards zero.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod call;
+mod constant;
+mod error;
+mod gemm;
+pub mod kernels;
+mod model;
+mod package;
+mod plan;
+mod pool;
+mod run;
+mod shape;
+mod simd;
+mod source;
+mod tensor;
+
+pub use error::Error;
+pub use model::{Feature, Interface, Model};
+pub use run::{Compute, Kernels, RunOptions};
+pub use source::WeightSource;
+pub use tensor::{Data, Tensor};
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

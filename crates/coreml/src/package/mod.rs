@@ -17,6 +17,7 @@ pub use write::{WeightFile, write};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use prost::Message;
 use walkdir::WalkDir;
@@ -32,8 +33,8 @@ const MODEL_PATH: &str = "@model_path/";
 /// The weight file of every package that Gesso writes, as the model names it.
 pub const WEIGHT_FILE: &str = "@model_path/weights/weight.bin";
 
-/// A package that is open for reading.
-#[derive(Debug)]
+/// A package that is open for reading. A clone shares the mapped files.
+#[derive(Clone, Debug)]
 pub struct Package {
     /// The folder.
     pub path: PathBuf,
@@ -43,7 +44,7 @@ pub struct Package {
     /// empty folder `weights` is easily lost in archives and repositories, so here it is only reported.
     pub missing_items: Vec<String>,
     /// Files beside the model file, by their path from its folder with forward slashes.
-    files: BTreeMap<String, Mapped>,
+    files: BTreeMap<String, Arc<Mapped>>,
 }
 
 impl Package {
@@ -118,7 +119,7 @@ pub fn read_model(path: &Path) -> Result<Model> {
 }
 
 /// Maps every regular file in the folder of the model file and below, the model file itself left out.
-fn files_beside(model_file: &Path) -> Result<BTreeMap<String, Mapped>> {
+fn files_beside(model_file: &Path) -> Result<BTreeMap<String, Arc<Mapped>>> {
     let folder = model_file.parent().unwrap_or(Path::new("."));
     let mut files = BTreeMap::new();
     // Caches hold the files of a package as symbolic links.
@@ -135,7 +136,7 @@ fn files_beside(model_file: &Path) -> Result<BTreeMap<String, Mapped>> {
             .components()
             .map(|part| part.as_os_str().to_string_lossy())
             .collect();
-        files.insert(name.join("/"), Mapped::open(entry.path())?);
+        files.insert(name.join("/"), Arc::new(Mapped::open(entry.path())?));
     }
     Ok(files)
 }

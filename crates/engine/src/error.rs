@@ -1,0 +1,205 @@
+//! Errors of this crate.
+
+/// What can go wrong when a model is loaded or run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The model is not an ML Program or its messages do not form one.
+    #[error("`{model}` is not a program that can be run: {reason}")]
+    NotAProgram {
+        /// Name of the model, for instance its path.
+        model: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Ops without a kernel.
+    #[error("no kernel for {}; first used by `{first}`", quoted(.kinds))]
+    UnsupportedOps {
+        /// Op names, sorted.
+        kinds: Vec<String>,
+        /// Name of the first such op's output.
+        first: String,
+    },
+    /// Something of the format that the engine does not run.
+    #[error("`{name}`: {what} is not supported")]
+    Unsupported {
+        /// Op, input or function.
+        name: String,
+        /// What is not supported.
+        what: String,
+    },
+    /// Declared types differ from computed ones, or the program is broken in another way.
+    #[error("the program is not valid: {finding}{}", and_more(*.more))]
+    Invalid {
+        /// First finding of the verifier.
+        finding: String,
+        /// Number of further findings.
+        more: usize,
+    },
+    /// No such function.
+    #[error("no function `{name}`; the model has {}", quoted(.known))]
+    UnknownFunction {
+        /// Name asked for.
+        name: String,
+        /// Functions of the model.
+        known: Vec<String>,
+    },
+    /// An input that the function does not have.
+    #[error("function `{function}` has no input `{name}`; it has {}{}", quoted(.known), hint(.nearest))]
+    UnknownInput {
+        /// Function.
+        function: String,
+        /// Name given.
+        name: String,
+        /// Inputs of the function.
+        known: Vec<String>,
+        /// The most similar name.
+        nearest: Option<String>,
+    },
+    /// A required input is missing.
+    #[error("input `{name}` of function `{function}` is missing; expected {expected}")]
+    MissingInput {
+        /// Function.
+        function: String,
+        /// Input.
+        name: String,
+        /// Its declared type.
+        expected: String,
+    },
+    /// An input has another shape or dtype than declared.
+    #[error("input `{name}` is {found}, but {expected} is declared")]
+    InputType {
+        /// Input.
+        name: String,
+        /// Declared type.
+        expected: String,
+        /// Dtype and shape given.
+        found: String,
+    },
+    /// A tensor whose number of elements differs from its shape.
+    #[error("tensor `{name}` has {found} elements, but its shape {shape:?} needs {expected}")]
+    Length {
+        /// Input.
+        name: String,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// Elements that the shape needs.
+        expected: usize,
+        /// Elements there.
+        found: usize,
+    },
+    /// A probe names a value that is not in the function.
+    #[error("no value `{name}` in function `{function}`{}", hint(.nearest))]
+    UnknownProbe {
+        /// Function.
+        function: String,
+        /// Name asked for.
+        name: String,
+        /// The most similar name.
+        nearest: Option<String>,
+    },
+    /// An op cannot be computed.
+    #[error("op `{op}` (`{kind}`): {reason}")]
+    Op {
+        /// Name of the op's first output.
+        op: String,
+        /// Op name.
+        kind: String,
+        /// What was expected and what was found.
+        reason: String,
+    },
+    /// A constant cannot be decoded.
+    #[error("constant `{name}`: {reason}")]
+    Constant {
+        /// Name of the variable.
+        name: String,
+        /// What was expected and what was found.
+        reason: String,
+    },
+    /// An op's output has a NaN or an infinity; only with `RunOptions::check_finite`.
+    #[error("op `{op}` (`{kind}`) gives {value} at element {index} of {shape:?}")]
+    NonFinite {
+        /// Name of the output.
+        op: String,
+        /// Op name.
+        kind: String,
+        /// `NaN`, `inf` or `-inf`.
+        value: String,
+        /// Index of the first such element, row-major.
+        index: usize,
+        /// Shape of the output.
+        shape: Vec<usize>,
+    },
+    /// The threads could not be started.
+    #[error("cannot start {threads} threads: {reason}")]
+    Threads {
+        /// Number asked for; 0 = all.
+        threads: usize,
+        /// Why.
+        reason: String,
+    },
+}
+
+fn quoted(names: &[String]) -> String {
+    let list: Vec<String> = names.iter().map(|n| format!("`{n}`")).collect();
+    list.join(", ")
+}
+
+fn and_more(n: usize) -> String {
+    match n {
+        0 => String::new(),
+        n => format!(" (and {n} more)"),
+    }
+}
+
+fn hint(nearest: &Option<String>) -> String {
+    nearest
+        .as_ref()
+        .map(|n| format!("\n\nhint: did you mean `{n}`?"))
+        .unwrap_or_default()
+}
+
+/// The candidate with the smallest edit distance to `name`, if it is near enough to be a slip.
+pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
+    candidates
+        .map(|c| (distance(name, c), c))
+        .min()
+        .filter(|(d, _)| *d <= name.len().div_ceil(3))
+        .map(|(_, c)| c.to_string())
+}
+
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (cell, cb) in row.iter_mut().skip(1).zip(&b) {
+            let substituted = diagonal + usize::from(ca != *cb);
+            diagonal = *cell;
+            left = substituted.min(left + 1).min(*cell + 1);
+            *cell = left;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearest_name() {
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "abc"), 3);
+        let names = ["sample", "timestep", "encoder_hidden_states"];
+        assert_eq!(
+            nearest("encoder_hidden_state", names.into_iter()),
+            Some("encoder_hidden_states".to_string())
+        );
+        assert_eq!(nearest("zzz", names.into_iter()), None);
+    }
+}

@@ -1,0 +1,32 @@
+//! The kernel table: one row per op.
+
+mod fast;
+mod naive;
+mod table;
+
+use crate::call::Call;
+use crate::tensor::{Array, Outputs};
+
+/// The judge: f64 inside, deterministic on every CPU.
+pub(crate) type Naive = fn(&mut Call<'_>) -> Outputs;
+/// The fast one; `None` when it does not cover this form of the op.
+pub(crate) type Fast = fn(&mut Call<'_>) -> crate::Result<Option<Vec<Array>>>;
+
+/// A row of the table.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    /// Op name.
+    pub(crate) name: &'static str,
+    pub(crate) naive: Naive,
+    pub(crate) fast: Option<Fast>,
+}
+
+/// The row of an op.
+pub(crate) fn kernel(name: &str) -> Option<&'static Kernel> {
+    table::KERNELS.iter().find(|k| k.name == name)
+}
+
+/// Names of the ops that run, in table order, and whether each has a fast kernel.
+pub fn names() -> impl Iterator<Item = (&'static str, bool)> {
+    table::KERNELS.iter().map(|k| (k.name, k.fast.is_some()))
+}

@@ -1,0 +1,307 @@
+//! Models: loading, describing, predicting.
+
+use crate::constant::Decoder;
+use crate::error::nearest;
+use crate::plan::{Plan, plan, unsupported};
+use crate::pool::Pool;
+use crate::run::{RunOptions, run};
+use crate::source::WeightSource;
+use crate::tensor::{Array, Class, Tensor};
+use crate::{Error, Result};
+use gesso_mil::{DType, Dim, Program, TensorType, ValueType};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// An input or output of a function.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Feature {
+    /// Name.
+    pub name: String,
+    /// Declared type; a dimension may be unknown.
+    pub ty: TensorType,
+    /// May be left out when predicting; then every element is this value.
+    pub default: Option<f32>,
+}
+
+/// What a model's description says beyond its program.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Interface {
+    /// The function that runs when none is named.
+    pub default_function: String,
+    /// Default value of each optional input, by function and input.
+    pub defaults: BTreeMap<String, BTreeMap<String, f32>>,
+}
+
+/// A model that can predict. Weights stay where they are; each is decoded when an op needs it.
+#[derive(Debug)]
+pub struct Model {
+    functions: BTreeMap<String, Loaded>,
+    default_function: String,
+    source: Arc<dyn WeightSource>,
+    pool: Pool,
+    threads: Mutex<BTreeMap<usize, Arc<rayon::ThreadPool>>>,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    plan: Plan,
+    inputs: Vec<Feature>,
+    outputs: Vec<Feature>,
+}
+
+impl Model {
+    /// A model from a program in memory.
+    ///
+    /// Errors: ops without a kernel, findings of the verifier, states, constants that cannot be decoded, a default
+    /// function that does not exist.
+    pub fn from_program(
+        program: &Program,
+        interface: &Interface,
+        source: Arc<dyn WeightSource>,
+    ) -> Result<Self> {
+        if let Some(error) = unsupported(program.functions.values()) {
+            return Err(error);
+        }
+        let mut findings = gesso_mil::verify(program).into_iter();
+        if let Some(finding) = findings.next() {
+            return Err(Error::Invalid {
+                finding: finding.to_string(),
+                more: findings.count(),
+            });
+        }
+        let pool = Pool::default();
+        let decoder = Decoder {
+            source: &*source,
+            pool: &pool,
+        };
+        let mut functions = BTreeMap::new();
+        for (name, function) in &program.functions {
+            let plan = plan(name, function, &decoder)?;
+            let defaults = interface.defaults.get(name);
+            let inputs = plan
+                .inputs
+                .iter()
+                .map(|(input, ty)| Feature {
+                    name: input.clone(),
+                    ty: ty.clone(),
+                    default: defaults.and_then(|d| d.get(input)).copied(),
+                })
+                .collect();
+            let outputs = outputs(function)?;
+            functions.insert(
+                name.clone(),
+                Loaded {
+                    plan,
+                    inputs,
+                    outputs,
+                },
+            );
+        }
+        if !functions.contains_key(&interface.default_function) {
+            return Err(Error::UnknownFunction {
+                name: interface.default_function.clone(),
+                known: functions.into_keys().collect(),
+            });
+        }
+        Ok(Self {
+            functions,
+            default_function: interface.default_function.clone(),
+            source,
+            pool,
+            threads: Mutex::default(),
+        })
+    }
+
+    /// Names of the functions, sorted.
+    pub fn functions(&self) -> impl Iterator<Item = &str> {
+        self.functions.keys().map(String::as_str)
+    }
+
+    /// The function that runs when none is named.
+    pub fn default_function(&self) -> &str {
+        &self.default_function
+    }
+
+    /// Inputs of a function in order; `None` = the default function.
+    ///
+    /// Errors: [`Error::UnknownFunction`].
+    pub fn inputs(&self, function: Option<&str>) -> Result<&[Feature]> {
+        Ok(&self.function(function)?.1.inputs)
+    }
+
+    /// Outputs of a function in order; `None` = the default function.
+    ///
+    /// Errors: [`Error::UnknownFunction`].
+    pub fn outputs(&self, function: Option<&str>) -> Result<&[Feature]> {
+        Ok(&self.function(function)?.1.outputs)
+    }
+
+    fn function(&self, name: Option<&str>) -> Result<(&str, &Loaded)> {
+        let name = name.unwrap_or(&self.default_function);
+        match self.functions.get_key_value(name) {
+            Some((name, loaded)) => Ok((name.as_str(), loaded)),
+            None => Err(Error::UnknownFunction {
+                name: name.into(),
+                known: self.functions.keys().cloned().collect(),
+            }),
+        }
+    }
+
+    /// Runs a function. The result has its outputs and the probed values.
+    ///
+    /// Inputs are given by name; an optional one may be left out. Floats are given as f32, integers as i32.
+    ///
+    /// Errors: unknown function, input or probe; a missing input; an input of another type than declared; an op that
+    /// cannot be computed; with `check_finite`, the first op that gives a NaN or an infinity.
+    pub fn predict(
+        &self,
+        function: Option<&str>,
+        inputs: &BTreeMap<String, Tensor>,
+        options: &RunOptions,
+    ) -> Result<BTreeMap<String, Tensor>> {
+        let (name, loaded) = self.function(function)?;
+        let arrays = bound(name, loaded, inputs)?;
+        for probe in &options.probes {
+            if !loaded.plan.places.contains_key(probe) {
+                return Err(Error::UnknownProbe {
+                    function: name.into(),
+                    name: probe.clone(),
+                    nearest: nearest(probe, loaded.plan.places.keys().map(String::as_str)),
+                });
+            }
+        }
+        let decoder = Decoder {
+            source: &*self.source,
+            pool: &self.pool,
+        };
+        let results = self
+            .thread_pool(options.threads)?
+            .install(|| run(&loaded.plan, arrays, options, &decoder))?;
+        Ok(results.into_iter().map(|(n, a)| (n, a.into())).collect())
+    }
+
+    fn thread_pool(&self, threads: usize) -> Result<Arc<rayon::ThreadPool>> {
+        let mut pools = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = pools.get(&threads) {
+            return Ok(pool.clone());
+        }
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .map_err(|e| Error::Threads {
+                threads,
+                reason: e.to_string(),
+            })?;
+        let pool = Arc::new(pool);
+        pools.insert(threads, pool.clone());
+        Ok(pool)
+    }
+}
+
+/// Declared types of a function's outputs.
+fn outputs(function: &gesso_mil::Function) -> Result<Vec<Feature>> {
+    let Some(body) = function.body() else {
+        return Ok(Vec::new());
+    };
+    let defined = body
+        .operations
+        .iter()
+        .flat_map(|op| &op.outputs)
+        .chain(&function.inputs);
+    let types: BTreeMap<&str, &ValueType> = defined.map(|v| (v.name.as_str(), &v.ty)).collect();
+    body.outputs
+        .iter()
+        .map(|name| match types.get(name.as_str()) {
+            Some(ValueType::Tensor(ty)) => Ok(Feature {
+                name: name.clone(),
+                ty: ty.clone(),
+                default: None,
+            }),
+            _ => Err(Error::Unsupported {
+                name: name.clone(),
+                what: "an output that is not a tensor".into(),
+            }),
+        })
+        .collect()
+}
+
+/// One array per function input.
+fn bound(function: &str, loaded: &Loaded, inputs: &BTreeMap<String, Tensor>) -> Result<Vec<Array>> {
+    let names = || loaded.inputs.iter().map(|f| f.name.as_str());
+    if let Some(name) = inputs
+        .keys()
+        .find(|n| !names().any(|known| known == n.as_str()))
+    {
+        return Err(Error::UnknownInput {
+            function: function.into(),
+            name: name.clone(),
+            known: names().map(str::to_string).collect(),
+            nearest: nearest(name, names()),
+        });
+    }
+    loaded
+        .inputs
+        .iter()
+        .map(
+            |feature| match (inputs.get(&feature.name), feature.default) {
+                (Some(tensor), _) => {
+                    fits(feature, tensor)?;
+                    Ok(tensor.clone().into())
+                }
+                (None, Some(value)) => filled(feature, value),
+                (None, None) => Err(Error::MissingInput {
+                    function: function.into(),
+                    name: feature.name.clone(),
+                    expected: feature.ty.to_string(),
+                }),
+            },
+        )
+        .collect()
+}
+
+fn fits(feature: &Feature, tensor: &Tensor) -> Result<()> {
+    let expected = crate::shape::count(&tensor.shape).unwrap_or(usize::MAX);
+    if expected != tensor.data.len() {
+        return Err(Error::Length {
+            name: feature.name.clone(),
+            shape: tensor.shape.clone(),
+            expected,
+            found: tensor.data.len(),
+        });
+    }
+    let class = match &tensor.data {
+        crate::Data::F32(_) => Class::F32,
+        crate::Data::I32(_) => Class::I32,
+        crate::Data::Bool(_) => Class::Bool,
+    };
+    let dims = &feature.ty.dims;
+    let shape_fits = dims.len() == tensor.shape.len()
+        && dims.iter().zip(&tensor.shape).all(|(d, &n)| match d {
+            Dim::Fixed(f) => *f == n,
+            Dim::Unknown { .. } => true,
+        });
+    if shape_fits && Class::of(feature.ty.dtype) == Some(class) {
+        return Ok(());
+    }
+    Err(Error::InputType {
+        name: feature.name.clone(),
+        expected: feature.ty.to_string(),
+        found: format!("{} {:?}", tensor.data.word(), tensor.shape),
+    })
+}
+
+/// An optional input that was left out.
+fn filled(feature: &Feature, value: f32) -> Result<Array> {
+    let n = feature.ty.count();
+    let (Some(n), Some(shape)) = (n, feature.ty.shape()) else {
+        return Err(Error::Unsupported {
+            name: feature.name.clone(),
+            what: format!("a default for the type {}", feature.ty),
+        });
+    };
+    Ok(match feature.ty.dtype {
+        DType::Bool => Array::bool(&shape, vec![value != 0.0; n]),
+        d if d.is_float() => Array::f32(&shape, vec![value; n]),
+        _ => Array::i32(&shape, vec![value as i32; n]),
+    })
+}

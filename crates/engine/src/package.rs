@@ -1,0 +1,116 @@
+//! A package as the source of a model's weights, and what its description says.
+
+use crate::model::Interface;
+use crate::source::WeightSource;
+use crate::{Error, Model, Result};
+use gesso_coreml::blob::BlobDType;
+use gesso_coreml::package::Package;
+use gesso_coreml::proto::specification::{
+    FeatureDescription, FeatureType, array_feature_type, feature_type,
+};
+use gesso_mil::{DType, TensorType};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Weights in the mapped files of a package.
+#[derive(Debug)]
+struct Mapped(Package);
+
+/// (dtype of the program, dtype of the record).
+const RECORDS: &[(DType, BlobDType)] = &[
+    (DType::Fp16, BlobDType::Float16),
+    (DType::Fp32, BlobDType::Float32),
+    (DType::Bf16, BlobDType::BFloat16),
+    (DType::Int4, BlobDType::Int4),
+    (DType::Int8, BlobDType::Int8),
+    (DType::Int16, BlobDType::Int16),
+    (DType::Int32, BlobDType::Int32),
+    (DType::UInt1, BlobDType::UInt1),
+    (DType::UInt2, BlobDType::UInt2),
+    (DType::UInt3, BlobDType::UInt3),
+    (DType::UInt4, BlobDType::UInt4),
+    (DType::UInt6, BlobDType::UInt6),
+    (DType::UInt8, BlobDType::UInt8),
+    (DType::UInt16, BlobDType::UInt16),
+    (DType::UInt32, BlobDType::UInt32),
+    (DType::Fp8E4M3Fn, BlobDType::Float8E4M3FN),
+    (DType::Fp8E5M2, BlobDType::Float8E5M2),
+];
+
+impl WeightSource for Mapped {
+    fn blob(&self, file: &str, offset: u64, ty: &TensorType) -> Result<Cow<'_, [u8]>, String> {
+        let record = self.0.blob(file, offset).map_err(|e| e.to_string())?;
+        if !RECORDS.contains(&(ty.dtype, record.dtype)) {
+            let found = record.dtype;
+            return Err(format!(
+                "declared as {ty}, but the record at {offset} of `{file}` holds {found:?}"
+            ));
+        }
+        Ok(Cow::Borrowed(record.data))
+    }
+}
+
+impl Model {
+    /// Loads a package. The files stay mapped; weights are decoded when an op needs them.
+    ///
+    /// Errors: not an ML Program; [`Error::UnsupportedOps`]; [`Error::Unsupported`] for states; [`Error::Invalid`] with
+    /// the verifier's first finding, for instance a declared type that differs from the computed one;
+    /// [`Error::Constant`].
+    pub fn load(package: &Package) -> Result<Self> {
+        let program = gesso_mil::from_model(&package.model).map_err(|e| Error::NotAProgram {
+            model: package.path.display().to_string(),
+            reason: e.to_string(),
+        })?;
+        let interface = interface(package);
+        let mut weights = package.clone();
+        weights.model = Default::default();
+        Self::from_program(&program, &interface, Arc::new(Mapped(weights)))
+    }
+}
+
+/// Default function and default values of optional inputs.
+fn interface(package: &Package) -> Interface {
+    let description = package.model.description.clone().unwrap_or_default();
+    if description.functions.is_empty() {
+        let defaults = defaults(&description.input);
+        return Interface {
+            default_function: "main".into(),
+            defaults: BTreeMap::from([("main".to_string(), defaults)]),
+        };
+    }
+    Interface {
+        default_function: description.default_function_name,
+        defaults: description
+            .functions
+            .iter()
+            .map(|f| (f.name.clone(), defaults(&f.input)))
+            .collect(),
+    }
+}
+
+fn defaults(inputs: &[FeatureDescription]) -> BTreeMap<String, f32> {
+    inputs
+        .iter()
+        .filter_map(|input| Some((input.name.clone(), default_value(input.r#type.as_ref()?)?)))
+        .collect()
+}
+
+/// The default of an optional array; 0 when the description gives none.
+fn default_value(ty: &FeatureType) -> Option<f32> {
+    use array_feature_type::DefaultOptionalValue as Default;
+    if !ty.is_optional {
+        return None;
+    }
+    match &ty.r#type {
+        Some(feature_type::Type::MultiArrayType(array)) => {
+            Some(match array.default_optional_value {
+                Some(Default::IntDefaultValue(v)) => v as f32,
+                Some(Default::FloatDefaultValue(v)) => v,
+                Some(Default::DoubleDefaultValue(v)) => v as f32,
+                None => 0.0,
+            })
+        }
+        _ => None,
+    }
+}

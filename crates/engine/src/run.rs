@@ -1,0 +1,209 @@
+//! Running a planned function.
+
+use crate::call::{Call, Operand, recycle};
+use crate::constant::Decoder;
+use crate::plan::{Out, Place, Plan, Source, Step};
+use crate::tensor::{Array, Buffer};
+use crate::{Error, Result};
+use gesso_mil::{DType, Dim};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What happens to values that are declared fp16.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compute {
+    /// They stay in f32, unrounded.
+    #[default]
+    Fp32,
+    /// Each is rounded to fp16 after its op.
+    Fp16,
+}
+
+/// Which kernels run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kernels {
+    /// The fast kernel of an op where there is one that fits, else the naive one.
+    #[default]
+    Fast,
+    /// Naive kernels only: the judge.
+    Naive,
+}
+
+/// How a prediction runs.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// Compute mode.
+    pub compute: Compute,
+    /// Kernels.
+    pub kernels: Kernels,
+    /// Number of threads; 0 = as many as the machine has. The result does not depend on it.
+    pub threads: usize,
+    /// Names of further values to return beside the outputs.
+    pub probes: Vec<String>,
+    /// Stop with [`Error::NonFinite`] at the first op whose output has a NaN or an infinity.
+    pub check_finite: bool,
+}
+
+/// Runs a plan with one array per function input.
+pub(crate) fn run(
+    plan: &Plan,
+    inputs: Vec<Array>,
+    options: &RunOptions,
+    decoder: &Decoder<'_>,
+) -> Result<BTreeMap<String, Array>> {
+    let wanted: BTreeSet<&String> = plan.outputs.iter().chain(&options.probes).collect();
+    let kept: BTreeSet<usize> = wanted
+        .iter()
+        .filter_map(|name| match plan.places.get(*name) {
+            Some(Place::Slot(slot)) => Some(*slot),
+            _ => None,
+        })
+        .collect();
+    let mut slots: Vec<Option<Array>> = vec![None; plan.slots];
+    for ((slot, mut array), (_, ty)) in slots.iter_mut().zip(inputs).zip(&plan.inputs) {
+        if options.compute == Compute::Fp16 && ty.dtype == DType::Fp16 {
+            round(&mut array);
+        }
+        *slot = Some(array);
+    }
+    for step in &plan.steps {
+        let outputs = run_step(step, &mut slots, &kept, options, decoder)?;
+        for (out, array) in step.outputs.iter().zip(outputs) {
+            if out.unused && !kept.contains(&out.slot) {
+                recycle(decoder, array);
+            } else if let Some(slot) = slots.get_mut(out.slot) {
+                *slot = Some(array);
+            }
+        }
+    }
+    let mut results = BTreeMap::new();
+    for name in wanted {
+        let array = match plan.places.get(name) {
+            Some(Place::Slot(slot)) => slots.get(*slot).cloned().flatten(),
+            Some(Place::Constant(c)) => Some(c.decoded(decoder)?),
+            None => None,
+        };
+        let array = array.ok_or_else(|| Error::Unsupported {
+            name: name.clone(),
+            what: "an output that nothing computes".into(),
+        })?;
+        results.insert(name.clone(), array);
+    }
+    for array in slots.into_iter().flatten() {
+        recycle(decoder, array);
+    }
+    Ok(results)
+}
+
+fn run_step(
+    step: &Step,
+    slots: &mut [Option<Array>],
+    kept: &BTreeSet<usize>,
+    options: &RunOptions,
+    decoder: &Decoder<'_>,
+) -> Result<Vec<Array>> {
+    let mut call = Call {
+        op: step.name(),
+        kind: &step.kind,
+        outputs: step.outputs.iter().map(|o| o.class).collect(),
+        operands: BTreeMap::new(),
+        decoder,
+    };
+    for (parameter, sources) in &step.operands {
+        let mut operands = Vec::with_capacity(sources.len());
+        for source in sources {
+            operands.push(match source {
+                Source::Constant(c) => Operand::Constant(c),
+                Source::Slot { slot, last } => {
+                    let value = slots.get_mut(*slot);
+                    let array = if *last && !kept.contains(slot) {
+                        value.and_then(Option::take)
+                    } else {
+                        value.and_then(|v| v.clone())
+                    };
+                    Operand::Array(array.ok_or_else(|| {
+                        call.wrong(format!("the value of `{parameter}` is not computed"))
+                    })?)
+                }
+            });
+        }
+        call.operands.insert(parameter, operands);
+    }
+    let fast = match (options.kernels, step.kernel.fast) {
+        (Kernels::Fast, Some(fast)) => fast(&mut call)?,
+        _ => None,
+    };
+    let mut outputs = match fast {
+        Some(outputs) => outputs,
+        None => (step.kernel.naive)(&mut call)?,
+    };
+    let operands = std::mem::take(&mut call.operands);
+    for operand in operands.into_values().flatten() {
+        if let Operand::Array(array) = operand {
+            recycle(decoder, array);
+        }
+    }
+    if outputs.len() != step.outputs.len() {
+        let (found, expected) = (outputs.len(), step.outputs.len());
+        return Err(call.wrong(format!("gives {found} outputs, {expected} are declared")));
+    }
+    for (out, array) in step.outputs.iter().zip(&mut outputs) {
+        check(&call, out, array)?;
+        if options.compute == Compute::Fp16 && out.ty.dtype == DType::Fp16 {
+            // A shared buffer is another value's under a new shape, and rounded already; only a cast changes dtype.
+            let shared = matches!(&array.buffer, Buffer::F32(v) if Arc::strong_count(v) > 1);
+            if !shared || step.kind == "cast" {
+                round(array);
+            }
+        }
+        if options.check_finite {
+            check_finite(step, out, array)?;
+        }
+    }
+    Ok(outputs)
+}
+
+/// Rounds each element to fp16.
+fn round(array: &mut Array) {
+    if let Buffer::F32(v) = &mut array.buffer {
+        crate::simd::round_f16(Arc::<Vec<f32>>::make_mut(v));
+    }
+}
+
+/// The computed class and shape against the declared ones.
+fn check(call: &Call<'_>, out: &Out, array: &Array) -> Result<()> {
+    let dims_fit = out.ty.dims.len() == array.shape.len()
+        && out.ty.dims.iter().zip(&array.shape).all(|(d, &n)| match d {
+            Dim::Fixed(f) => *f == n,
+            Dim::Unknown { .. } => true,
+        });
+    if dims_fit
+        && array.class() == out.class
+        && crate::shape::count(&array.shape) == Some(array.len())
+    {
+        return Ok(());
+    }
+    Err(call.wrong(format!(
+        "output `{}` is declared {}, computed {:?} {:?}",
+        out.name,
+        out.ty,
+        array.class(),
+        array.shape
+    )))
+}
+
+fn check_finite(step: &Step, out: &Out, array: &Array) -> Result<()> {
+    let Buffer::F32(v) = &array.buffer else {
+        return Ok(());
+    };
+    match v.iter().position(|x| !x.is_finite()) {
+        None => Ok(()),
+        Some(index) => Err(Error::NonFinite {
+            op: out.name.clone(),
+            kind: step.kind.clone(),
+            value: v.get(index).map(f32::to_string).unwrap_or_default(),
+            index,
+            shape: array.shape.clone(),
+        }),
+    }
+}
