@@ -1,5 +1,7 @@
 //! Errors of this crate.
 
+use std::path::Path;
+
 /// What can stop a conversion.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -7,6 +9,31 @@ pub enum Error {
     /// An op of a program does not fit its inputs.
     #[error(transparent)]
     Program(#[from] gesso_mil::Error),
+    /// A package or a weight file cannot be written or read.
+    #[error(transparent)]
+    Package(#[from] gesso_coreml::Error),
+    /// A checkpoint or a LoRA cannot be read.
+    #[error(transparent)]
+    Weights(Box<gesso_weights::Error>),
+    /// A LoRA does not fit the weights that it is merged into.
+    #[error(transparent)]
+    Lora(Box<gesso_weights::lora::LoraError>),
+    /// A tensor cannot be palettized.
+    #[error("cannot palettize `{tensor}`: {source}")]
+    Palette {
+        /// Key of the tensor.
+        tensor: String,
+        /// What the quantizer says.
+        source: gesso_palette::Error,
+    },
+    /// A file cannot be read or written.
+    #[error("`{file}`: {source}")]
+    Io {
+        /// The file.
+        file: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// A model configuration that the family cannot be built from.
     #[error("`{component}`: {field} is {found}, expected {expected}")]
     Config {
@@ -19,4 +46,220 @@ pub enum Error {
         /// What was given.
         found: String,
     },
+    /// Something that the checkpoint must have is not in it.
+    #[error("the checkpoint has no {missing}, which {wanted_by} needs")]
+    Missing {
+        /// What is missing.
+        missing: String,
+        /// Who asked for it.
+        wanted_by: String,
+    },
+    /// A program names a tensor that neither the checkpoint nor the builder has.
+    #[error("the program wants tensor `{key}`, but the checkpoint does not have it")]
+    MissingTensor {
+        /// Key of the tensor, `<component>:<name>`.
+        key: String,
+    },
+    /// A tensor does not have the number of elements that the program declares.
+    #[error("tensor `{key}` has {found} elements, but the program declares {expected}")]
+    Elements {
+        /// Key of the tensor.
+        key: String,
+        /// Elements of the declared shape.
+        expected: usize,
+        /// Elements found.
+        found: usize,
+    },
+    /// A value cannot be stored in the precision of the package.
+    #[error(
+        "tensor `{key}` holds {value}, which {dtype} cannot store\n\nhint: convert with fp32 precision, or check the source for damaged weights"
+    )]
+    Unrepresentable {
+        /// Key of the tensor.
+        key: String,
+        /// The value as found.
+        value: f32,
+        /// Element type of the package.
+        dtype: &'static str,
+    },
+    /// A program has a constant of a type that this crate cannot place.
+    #[error("constant `{name}` has type {found}, expected fp16 or fp32")]
+    ConstType {
+        /// Name of the constant.
+        name: String,
+        /// Its type.
+        found: String,
+    },
+    /// The slotted program does not share the weights of the plain one.
+    #[error("constant `{name}` of the adaptable program is not among the weights of the plain one")]
+    NotATwin {
+        /// Name of the constant.
+        name: String,
+    },
+    /// A recipe option that cannot be carried out.
+    #[error("{option} is {found}, expected {expected}")]
+    Recipe {
+        /// The option.
+        option: String,
+        /// What is possible.
+        expected: String,
+        /// What was asked for.
+        found: String,
+    },
+    /// A palettization override that fits no tensor of what is converted.
+    #[error("palettization override `{pattern}` matches no weight of the converted components")]
+    UnusedOverride {
+        /// The pattern.
+        pattern: String,
+    },
+    /// `gesso.json` or a manifest cannot be understood.
+    #[error("`{file}`: {reason}")]
+    Json {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A LoRA touches modules that have no slot.
+    #[error(
+        "adapter `{adapter}` changes {count} modules that have no adapter slot: {modules}\n\nhint: bake the LoRA into the weights with `gesso convert … --lora FILE:STRENGTH`, or leave these modules out with `--ignore PATTERN`"
+    )]
+    NoSlot {
+        /// Name of the adapter.
+        adapter: String,
+        /// How many modules.
+        count: usize,
+        /// Their names, the first few, with the reason.
+        modules: String,
+    },
+    /// An adapter's rank does not fit the base and must not be cut.
+    #[error(
+        "adapter `{adapter}`: module `{module}` has rank {rank}, but the base has slots of rank {slots}\n\nhint: without `--exact` it is cut to rank {slots} and the lost energy is reported; or convert the base with `--adapter-rank {needed}`"
+    )]
+    Rank {
+        /// Name of the adapter.
+        adapter: String,
+        /// The module.
+        module: String,
+        /// Rank of the module.
+        rank: usize,
+        /// Rank of the base's slots.
+        slots: usize,
+        /// Smallest rank of slots that would do.
+        needed: usize,
+    },
+    /// Adapters that do not fit into the slots together.
+    #[error(
+        "the adapters {adapters} together need slots of rank {rank} (module `{module}`), but the base has rank {slots}\n\nhint: convert the base with `--adapter-rank {needed}`"
+    )]
+    Stack {
+        /// Names of the adapters.
+        adapters: String,
+        /// The module with the highest sum.
+        module: String,
+        /// Sum of the ranks.
+        rank: usize,
+        /// Rank of the base's slots.
+        slots: usize,
+        /// Smallest multiple of 32 that would do.
+        needed: usize,
+    },
+    /// The base was converted without slots.
+    #[error("`{base}` has no adapter slots\n\nhint: convert the base with `--adapter-rank 32`")]
+    NoAdaptable {
+        /// The converted folder.
+        base: String,
+    },
+    /// An adapter was made for another layout of slots.
+    #[error(
+        "adapter `{adapter}` does not fit this base: layout hash of `{component}` is {found}, the base has {expected}\n\nhint: make the adapter again from its LoRA with `gesso adapter` for this base"
+    )]
+    Layout {
+        /// Name of the adapter.
+        adapter: String,
+        /// Component.
+        component: String,
+        /// Hash of the base.
+        expected: String,
+        /// Hash in the adapter.
+        found: String,
+    },
+    /// Factors that do not have the shape their rows need.
+    #[error("adapter `{adapter}`: `{tensor}` has {found} elements, expected {expected}")]
+    Factors {
+        /// Name of the adapter.
+        adapter: String,
+        /// Name of the tensor.
+        tensor: String,
+        /// Elements needed.
+        expected: usize,
+        /// Elements found.
+        found: usize,
+    },
+    /// An adapter asset that is not in the one form that assets have.
+    #[error("`{file}` is not a readable adapter asset: {reason}")]
+    AssetForm {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A member of an adapter asset is unsafe, unknown, missing or damaged.
+    #[error("`{file}`: member `{member}`: {reason}")]
+    AssetMember {
+        /// The file.
+        file: String,
+        /// The member.
+        member: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An adapter asset needs a newer reader.
+    #[error(
+        "`{file}` needs a reader of version {needed}, this one is {own}\n\nhint: use a newer Gesso"
+    )]
+    AssetTooNew {
+        /// The file.
+        file: String,
+        /// `min_reader` of the asset.
+        needed: u32,
+        /// Version of this reader.
+        own: u32,
+    },
+    /// An adapter asset has, or would have, too many or too large members.
+    #[error("`{file}` is too large for an adapter asset")]
+    AssetTooLarge {
+        /// The file.
+        file: String,
+    },
+}
+
+// Boxed: these errors name much, and a large error makes every result large.
+impl From<gesso_weights::Error> for Error {
+    fn from(error: gesso_weights::Error) -> Self {
+        Self::Weights(Box::new(error))
+    }
+}
+
+impl From<gesso_weights::lora::LoraError> for Error {
+    fn from(error: gesso_weights::lora::LoraError) -> Self {
+        Self::Lora(Box::new(error))
+    }
+}
+
+impl Error {
+    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
+        Self::Io {
+            file: path.display().to_string(),
+            source,
+        }
+    }
+
+    pub(crate) fn member(path: &Path, member: &str, reason: impl Into<String>) -> Self {
+        Self::AssetMember {
+            file: path.display().to_string(),
+            member: member.escape_default().to_string(),
+            reason: reason.into(),
+        }
+    }
 }

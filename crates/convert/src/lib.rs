@@ -1,12 +1,26 @@
 //! From a checkpoint to Core ML packages: model families, emission, recipes, adapter assets.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod adapter;
+pub mod asset;
 pub mod built;
+mod describe;
+mod emit;
 mod error;
 pub mod family;
+pub mod folder;
+mod palettize;
+mod place;
+pub mod report;
 pub mod slots;
+pub mod source;
 
+pub use describe::About;
+pub use emit::{Emitted, Progress, Silent, emit, emit_twin, weight_bytes};
 pub use error::Error;
+pub use palettize::{Palettized, palettize};
+pub use place::Bits;
+pub use report::Report;
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

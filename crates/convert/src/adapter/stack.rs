@@ -1,0 +1,245 @@
+//! From the factors of several adapters to the inputs of one adaptable program.
+
+use super::RANK_STEP;
+use crate::slots::{Role, Slot, SlotTable};
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+
+/// What one prediction of an adapter package hands out, with the names of its rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Factors {
+    /// Name of the adapter.
+    pub adapter: String,
+    /// Rank r of every row.
+    pub rank: usize,
+    /// Which row carries what.
+    pub rows: Vec<Slot>,
+    /// `adapter_W [m_W, r, W]` in row-major order, by name.
+    pub tensors: BTreeMap<String, Vec<f32>>,
+}
+
+/// An input of an adaptable program.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SlotTensor {
+    /// `[n_W, R, W]`.
+    pub shape: [usize; 3],
+    /// Elements in row-major order.
+    pub data: Vec<f32>,
+}
+
+/// The inputs `adapter_W [n_W, R, W]` of the program whose rows are `table`, R being the table's rank.
+///
+/// Every adapter's rows are looked up by component, module and role. Within one module the adapters lie one after the other
+/// along the rank, in the order of the list; each takes its own rank r, also where its module is padded with zeros; the rest is
+/// zero. Rows of `up` are multiplied by the adapter's strength (in f32). The sum of `up · down` over the rank is therefore
+/// Σ strength · ΔW. Factors that a package computed with a scale other than 1 carry that scale already.
+///
+/// Errors: [`Error::Stack`] when a module's ranks add up to more than R, with the R that would do; [`Error::Layout`] for a row
+/// that the table does not have; [`Error::Factors`] for a tensor of the wrong size.
+pub fn stack(
+    adapters: &[(&Factors, f32)],
+    table: &SlotTable,
+) -> Result<BTreeMap<String, SlotTensor>> {
+    check_ranks(adapters, table)?;
+    let rank = table.rank();
+    let mut inputs: BTreeMap<String, SlotTensor> = table
+        .widths()
+        .into_iter()
+        .map(|(width, rows)| {
+            let tensor = SlotTensor {
+                shape: [rows, rank, width],
+                data: vec![0.0; rows * rank * width],
+            };
+            (SlotTable::input_name(width), tensor)
+        })
+        .collect();
+    let mut taken: BTreeMap<(&str, &str, Role), usize> = BTreeMap::new();
+    for &(factors, strength) in adapters {
+        for row in &factors.rows {
+            let from = source(factors, row)?;
+            let slot = slot(factors, row, table)?;
+            let start = taken
+                .entry((&row.component, &row.module, row.role))
+                .or_default();
+            let at = (slot.row * rank + *start) * slot.width;
+            *start += factors.rank;
+            let to = inputs
+                .get_mut(&SlotTable::input_name(slot.width))
+                .and_then(|tensor| tensor.data.get_mut(at..at + from.len()))
+                .ok_or_else(|| misfit(factors, row, table))?;
+            let factor = if row.role == Role::Up { strength } else { 1.0 };
+            for (t, &f) in to.iter_mut().zip(from) {
+                *t = factor * f;
+            }
+        }
+    }
+    Ok(inputs)
+}
+
+/// The `[r, W]` of one row.
+fn source<'a>(factors: &'a Factors, row: &Slot) -> Result<&'a [f32]> {
+    let name = SlotTable::input_name(row.width);
+    let rows = factors.rows.iter().filter(|r| r.width == row.width).count();
+    let size = factors.rank.saturating_mul(row.width);
+    let tensor = factors.tensors.get(&name).map_or(&[][..], |t| t);
+    let wrong = || Error::Factors {
+        adapter: factors.adapter.clone(),
+        tensor: name.clone(),
+        expected: rows.saturating_mul(size),
+        found: tensor.len(),
+    };
+    if rows.checked_mul(size) != Some(tensor.len()) {
+        return Err(wrong());
+    }
+    let start = row.row.checked_mul(size).ok_or_else(wrong)?;
+    tensor
+        .get(start..)
+        .and_then(|rest| rest.get(..size))
+        .ok_or_else(wrong)
+}
+
+fn slot<'a>(factors: &Factors, row: &Slot, table: &'a SlotTable) -> Result<&'a Slot> {
+    table
+        .row(&row.component, &row.module, row.role)
+        .filter(|slot| slot.width == row.width)
+        .ok_or_else(|| misfit(factors, row, table))
+}
+
+fn misfit(factors: &Factors, row: &Slot, table: &SlotTable) -> Error {
+    Error::Layout {
+        adapter: factors.adapter.clone(),
+        component: row.component.clone(),
+        expected: crate::asset::hex(&table.layout_hash()),
+        found: format!("one with a row of width {} for `{}`", row.width, row.module),
+    }
+}
+
+fn check_ranks(adapters: &[(&Factors, f32)], table: &SlotTable) -> Result<()> {
+    let mut sums: BTreeMap<(&str, Role), usize> = BTreeMap::new();
+    for (factors, _) in adapters {
+        for row in &factors.rows {
+            *sums.entry((&row.module, row.role)).or_default() += factors.rank;
+        }
+    }
+    let Some((&(module, _), &rank)) = sums.iter().max_by_key(|&(_, &sum)| sum) else {
+        return Ok(());
+    };
+    if rank <= table.rank() {
+        return Ok(());
+    }
+    let names: Vec<String> = adapters
+        .iter()
+        .map(|(f, _)| format!("`{}` (rank {})", f.adapter, f.rank))
+        .collect();
+    Err(Error::Stack {
+        adapters: names.join(", "),
+        module: module.into(),
+        rank,
+        slots: table.rank(),
+        needed: rank.next_multiple_of(RANK_STEP),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slots::SlotModule;
+
+    fn table(rank: usize) -> SlotTable {
+        let module = |module: &str, inputs, outputs| SlotModule {
+            component: "unet".into(),
+            module: module.into(),
+            inputs,
+            outputs,
+        };
+        SlotTable::new(rank, vec![module("a", 2, 3), module("b", 3, 3)])
+    }
+
+    /// Factors of rank `rank` for one module, all of whose values are `value`.
+    fn factors(module: &str, rank: usize, value: f32) -> Factors {
+        let wanted = table(4);
+        let mut next: BTreeMap<usize, usize> = BTreeMap::new();
+        let rows: Vec<Slot> = wanted
+            .rows()
+            .iter()
+            .filter(|row| row.module == module)
+            .map(|row| {
+                let number = next.entry(row.width).or_default();
+                *number += 1;
+                Slot {
+                    row: *number - 1,
+                    ..row.clone()
+                }
+            })
+            .collect();
+        let tensors = next
+            .into_iter()
+            .map(|(w, n)| (SlotTable::input_name(w), vec![value; n * rank * w]))
+            .collect();
+        Factors {
+            adapter: format!("{module}{rank}"),
+            rank,
+            rows,
+            tensors,
+        }
+    }
+
+    #[test]
+    fn adapters_lie_one_after_the_other_and_strength_is_on_up() {
+        let (a, b) = (factors("a", 1, 2.0), factors("a", 2, 3.0));
+        let inputs = stack(&[(&a, 0.5), (&b, -1.0)], &table(4)).unwrap();
+        let two = &inputs["adapter_2"];
+        assert_eq!(two.shape, [1, 4, 2]);
+        assert_eq!(two.data, [2.0, 2.0, 3.0, 3.0, 3.0, 3.0, 0.0, 0.0]);
+        let three = &inputs["adapter_3"];
+        assert_eq!(three.shape, [3, 4, 3]);
+        let up_of_a = [[1.0; 3], [-3.0; 3], [-3.0; 3], [0.0; 3]].concat();
+        assert_eq!(three.data[..12], up_of_a);
+        assert!(three.data[12..].iter().all(|&v| v == 0.0));
+    }
+
+    #[test]
+    fn adapters_of_different_modules_do_not_share_rank() {
+        let (a, b) = (factors("a", 4, 1.0), factors("b", 4, 1.0));
+        assert!(stack(&[(&a, 1.0), (&b, 1.0)], &table(4)).is_ok());
+    }
+
+    #[test]
+    fn too_much_rank_says_how_much_is_needed() {
+        let (a, b) = (factors("a", 3, 1.0), factors("a", 2, 1.0));
+        let message = stack(&[(&a, 1.0), (&b, 1.0)], &table(4))
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            message,
+            "the adapters `a3` (rank 3), `a2` (rank 2) together need slots of rank 5 (module `a`), but the base has rank 4\n\nhint: convert the base with `--adapter-rank 32`"
+        );
+    }
+
+    #[test]
+    fn no_adapter_is_all_zeros() {
+        let inputs = stack(&[], &table(32)).unwrap();
+        assert_eq!(inputs["adapter_3"].shape, [3, 32, 3]);
+        assert!(inputs.values().all(|t| t.data.iter().all(|&v| v == 0.0)));
+    }
+
+    #[test]
+    fn factors_of_the_wrong_size_or_place_are_refused() {
+        let mut short = factors("a", 1, 1.0);
+        short.tensors.insert("adapter_2".into(), vec![1.0]);
+        let message = stack(&[(&short, 1.0)], &table(4)).unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "adapter `a1`: `adapter_2` has 1 elements, expected 2"
+        );
+        let mut far = factors("a", 1, 1.0);
+        far.rows[0].row = usize::MAX;
+        assert!(stack(&[(&far, 1.0)], &table(4)).is_err());
+        let mut unknown = factors("a", 1, 1.0);
+        unknown.rows[0].module = "c".into();
+        let message = stack(&[(&unknown, 1.0)], &table(4))
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("row of width 2 for `c`"), "{message}");
+    }
+}

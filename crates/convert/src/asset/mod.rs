@@ -1,0 +1,232 @@
+//! Adapter assets: a zip with a manifest and one adapter package per component.
+
+mod manifest;
+#[cfg(test)]
+mod tests;
+mod zip;
+
+pub use manifest::{ComponentInfo, Manifest, Member};
+
+use crate::adapter::Factors;
+use crate::slots::SlotTable;
+use crate::{Error, Result};
+use gesso_coreml::mmap::Mapped;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use zip::Content;
+
+/// Version of the manifest's form.
+pub const SCHEMA: u32 = 1;
+/// Version of this reader.
+pub const READER: u32 = 1;
+/// Oldest reader that understands what this crate writes.
+pub(crate) const MIN_READER: u32 = 1;
+/// Says that a zip is an adapter asset.
+pub(crate) const KIND: &str = "gesso.adapter";
+
+const MANIFEST: &str = "manifest.json";
+/// Largest manifest that is read.
+const MAX_MANIFEST: usize = 16 << 20;
+/// Members of an adapter package, without the package's name.
+const PACKAGE_FILES: [&str; 3] = [
+    "Data/com.apple.CoreML/model.mlmodel",
+    "Data/com.apple.CoreML/weights/weight.bin",
+    "Manifest.json",
+];
+
+/// Lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+pub(crate) fn package_name(component: &str) -> String {
+    format!("{component}.mlpackage")
+}
+
+/// Writes the asset `file` from the packages of `manifest.components` that lie in `dir`.
+pub(crate) fn write(file: &Path, dir: &Path, mut manifest: Manifest) -> Result<()> {
+    let mut contents = BTreeMap::new();
+    for info in manifest.components.values() {
+        for relative in PACKAGE_FILES {
+            let path = dir.join(&info.package).join(relative);
+            if path.is_file() {
+                contents.insert(format!("{}/{relative}", info.package), Content::File(path));
+            }
+        }
+    }
+    for (name, content) in &contents {
+        let mut hash = Sha256::new();
+        let mut size = 0;
+        zip::read_all(content, |chunk| {
+            hash.update(chunk);
+            size += chunk.len() as u64;
+            Ok(())
+        })?;
+        let sha256 = hex(&hash.finalize());
+        manifest
+            .members
+            .insert(name.clone(), Member { size, sha256 });
+    }
+    contents.insert(MANIFEST.into(), Content::Bytes(manifest.to_bytes(file)?));
+    zip::write(file, &contents)
+}
+
+/// An adapter asset whose every byte was checked.
+pub struct Asset {
+    path: PathBuf,
+    file: Mapped,
+    manifest: Manifest,
+}
+
+impl std::fmt::Debug for Asset {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Asset")
+            .field("path", &self.path)
+            .field("manifest", &self.manifest)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Asset {
+    /// Opens an asset and checks its form, names, sizes and hashes.
+    ///
+    /// Errors: [`Error::AssetForm`], [`Error::AssetMember`], [`Error::AssetTooNew`], [`Error::Json`].
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = Mapped::open(path)?;
+        let manifest = checked(&file, path)?;
+        Ok(Self {
+            path: path.into(),
+            file,
+            manifest,
+        })
+    }
+
+    /// What the asset says about itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Checks that the asset was made for slots of this layout; `slots` are those of a base by component.
+    ///
+    /// Errors: [`Error::NoAdaptable`] for a component without slots; [`Error::Layout`].
+    pub fn fits(&self, slots: &BTreeMap<String, SlotTable>) -> Result<()> {
+        for (component, info) in &self.manifest.components {
+            let table = slots.get(component).ok_or_else(|| Error::NoAdaptable {
+                base: component.clone(),
+            })?;
+            let expected = hex(&table.layout_hash());
+            if info.layout_hash != expected {
+                return Err(Error::Layout {
+                    adapter: self.manifest.name.clone(),
+                    component: component.clone(),
+                    expected,
+                    found: info.layout_hash.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Unpacks the packages into the folder `dir`, which is made when it is not there; the answer is the package of each
+    /// component.
+    ///
+    /// Errors: [`Error::Io`]; those of reading.
+    pub fn extract(&self, dir: &Path) -> Result<BTreeMap<String, PathBuf>> {
+        for (name, bytes) in zip::read(&self.file, &self.path)? {
+            if name == MANIFEST {
+                continue;
+            }
+            let target = dir.join(name);
+            if let Some(parent) = target.parent() {
+                std::fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
+            }
+            std::fs::write(&target, bytes).map_err(|e| Error::io(&target, e))?;
+        }
+        for info in self.manifest.components.values() {
+            // A package without weights has an empty folder, which a zip of files cannot carry.
+            let weights = dir
+                .join(&info.package)
+                .join("Data/com.apple.CoreML/weights");
+            std::fs::create_dir_all(&weights).map_err(|e| Error::io(&weights, e))?;
+        }
+        Ok(self
+            .manifest
+            .components
+            .iter()
+            .map(|(component, info)| (component.clone(), dir.join(&info.package)))
+            .collect())
+    }
+
+    /// The factors of `component` from the outputs of one prediction of its package, `adapter_W` by name; `None` when the asset
+    /// does not touch that component.
+    pub fn factors(&self, component: &str, outputs: BTreeMap<String, Vec<f32>>) -> Option<Factors> {
+        let info = self.manifest.components.get(component)?;
+        Some(Factors {
+            adapter: self.manifest.name.clone(),
+            rank: info.rank,
+            rows: self.manifest.rows_of(component).cloned().collect(),
+            tensors: outputs,
+        })
+    }
+}
+
+fn checked(bytes: &[u8], path: &Path) -> Result<Manifest> {
+    let members = zip::read(bytes, path)?;
+    let manifest = members
+        .iter()
+        .find(|(name, _)| *name == MANIFEST)
+        .filter(|(_, bytes)| bytes.len() <= MAX_MANIFEST)
+        .ok_or_else(|| Error::AssetForm {
+            file: path.display().to_string(),
+            reason: "it has no `manifest.json`, or one above 16 MiB".into(),
+        })
+        .and_then(|(_, bytes)| Manifest::from_bytes(bytes, path))?;
+    for (name, bytes) in &members {
+        if *name == MANIFEST {
+            continue;
+        }
+        let known = name.split_once('/').is_some_and(|(package, file)| {
+            PACKAGE_FILES.contains(&file)
+                && manifest
+                    .components
+                    .values()
+                    .any(|info| info.package == package)
+        });
+        let Some(member) = manifest.members.get(*name).filter(|_| known) else {
+            return Err(Error::member(
+                path,
+                name,
+                "it is not part of an adapter asset, or the manifest does not list it",
+            ));
+        };
+        if member.size != bytes.len() as u64 {
+            let reason = format!(
+                "it has {} bytes, the manifest says {}",
+                bytes.len(),
+                member.size
+            );
+            return Err(Error::member(path, name, reason));
+        }
+        let sha256 = hex(&Sha256::digest(bytes));
+        if member.sha256 != sha256 {
+            let reason = format!(
+                "its SHA-256 is {sha256}, the manifest says {}",
+                member.sha256
+            );
+            return Err(Error::member(path, name, reason));
+        }
+    }
+    let present = |name: &str| members.iter().any(|(n, _)| *n == name);
+    let required = manifest
+        .components
+        .values()
+        .flat_map(|info| PACKAGE_FILES.map(|file| format!("{}/{file}", info.package)))
+        .filter(|name| !name.ends_with("weight.bin"));
+    for name in required.chain(manifest.members.keys().cloned()) {
+        if !present(&name) {
+            return Err(Error::member(path, &name, "it is missing"));
+        }
+    }
+    Ok(manifest)
+}

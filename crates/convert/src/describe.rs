@@ -1,0 +1,96 @@
+//! The model description: features, defaults, metadata.
+
+use crate::built::{Built, Feature};
+use crate::{Error, Result};
+use gesso_coreml::proto::specification::array_feature_type::{ArrayDataType, DefaultOptionalValue};
+use gesso_coreml::proto::specification::{
+    ArrayFeatureType, FeatureDescription, FeatureType, Metadata, Model, ModelDescription,
+    feature_type, model,
+};
+use gesso_mil::{DType, Function, Program};
+use std::collections::BTreeMap;
+
+/// What a package says about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// One line on what the model does.
+    pub short_description: String,
+    /// Version: the name of the source model.
+    pub version: String,
+    /// Author of the source model.
+    pub author: String,
+    /// Licence of the source model.
+    pub license: String,
+    /// User-defined pairs.
+    pub user_defined: BTreeMap<String, String>,
+}
+
+/// (opset, specification version)
+const OPSETS: &[(&str, i32)] = &[
+    ("CoreML5", 6),
+    ("CoreML6", 7),
+    ("CoreML7", 8),
+    ("CoreML8", 9),
+];
+
+/// The message of `model.mlmodel` for `function`, whose weights are placed, with the features of `built`.
+///
+/// Errors: those of `gesso-mil`'s `to_proto`; [`Error::Config`] for an opset without a specification version.
+pub(crate) fn model(function: Function, built: &Built, about: &About) -> Result<Model> {
+    let opset = function.opset.clone();
+    let specification_version = OPSETS
+        .iter()
+        .find(|(name, _)| *name == opset)
+        .map(|&(_, version)| version)
+        .ok_or_else(|| Error::Config {
+            component: "program".into(),
+            field: "opset".into(),
+            expected: "CoreML5 to CoreML8".into(),
+            found: opset,
+        })?;
+    let program = Program {
+        version: 1,
+        functions: BTreeMap::from([("main".to_string(), function)]),
+        attributes: BTreeMap::new(),
+    };
+    Ok(Model {
+        specification_version,
+        description: Some(ModelDescription {
+            input: built.inputs.iter().map(feature).collect(),
+            output: built.outputs.iter().map(feature).collect(),
+            metadata: Some(Metadata {
+                short_description: about.short_description.clone(),
+                version_string: about.version.clone(),
+                author: about.author.clone(),
+                license: about.license.clone(),
+                user_defined: about.user_defined.clone(),
+            }),
+            ..ModelDescription::default()
+        }),
+        r#type: Some(model::Type::MlProgram(gesso_mil::to_proto(&program)?)),
+        ..Model::default()
+    })
+}
+
+fn feature(feature: &Feature) -> FeatureDescription {
+    let data_type = match feature.dtype {
+        DType::Fp16 => ArrayDataType::Float16,
+        DType::Int32 => ArrayDataType::Int32,
+        _ => ArrayDataType::Float32,
+    };
+    FeatureDescription {
+        name: feature.name.clone(),
+        short_description: feature.description.clone(),
+        r#type: Some(FeatureType {
+            is_optional: feature.default.is_some(),
+            r#type: Some(feature_type::Type::MultiArrayType(ArrayFeatureType {
+                shape: feature.shape.iter().map(|&d| d as i64).collect(),
+                data_type: data_type as i32,
+                shape_flexibility: None,
+                default_optional_value: feature
+                    .default
+                    .map(DefaultOptionalValue::FloatDefaultValue),
+            })),
+        }),
+    }
+}

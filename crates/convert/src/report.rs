@@ -1,0 +1,86 @@
+//! What a conversion did, tensor by tensor.
+
+use serde::{Deserialize, Serialize};
+
+/// One weight of a package.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TensorReport {
+    /// External key, or the name of a computed constant.
+    pub key: String,
+    /// Number of elements.
+    pub elements: usize,
+    /// Bits per element as stored.
+    pub bits: u8,
+    /// Bytes before palettization, in the precision of the program.
+    pub bytes_before: u64,
+    /// Bytes in the package.
+    pub bytes_after: u64,
+    /// Signal to noise ratio of the palettization in dB; absent when the tensor is stored without loss beyond its precision.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub snr_db: Option<f64>,
+}
+
+/// One package.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PackageReport {
+    /// File name of the package.
+    pub package: String,
+    /// Bytes of weights before palettization.
+    pub bytes_before: u64,
+    /// Bytes of weights in the package.
+    pub bytes_after: u64,
+    /// Palettized tensors.
+    pub palettized: usize,
+    /// Lowest signal to noise ratio among the palettized tensors, in dB.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub min_snr_db: Option<f64>,
+    /// Time that it took. Not part of any file.
+    #[serde(skip)]
+    pub seconds: f64,
+    /// Its weights in the order of the file.
+    pub tensors: Vec<TensorReport>,
+}
+
+impl PackageReport {
+    /// Sums up `tensors`.
+    pub fn new(package: &str, tensors: Vec<TensorReport>, seconds: f64) -> Self {
+        let lossy = tensors.iter().filter_map(|t| t.snr_db);
+        Self {
+            package: package.into(),
+            bytes_before: tensors.iter().map(|t| t.bytes_before).sum(),
+            bytes_after: tensors.iter().map(|t| t.bytes_after).sum(),
+            palettized: tensors.iter().filter(|t| t.bits < 16).count(),
+            min_snr_db: lossy.fold(None, |least, db| Some(least.map_or(db, |l: f64| l.min(db)))),
+            seconds,
+            tensors,
+        }
+    }
+}
+
+/// A LoRA that was merged into the weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BakedReport {
+    /// Name of the LoRA.
+    pub name: String,
+    /// Strength for the UNet.
+    pub unet_strength: f32,
+    /// Strength for the text encoder.
+    pub text_encoder_strength: f32,
+    /// Modules that were merged.
+    pub merged: usize,
+    /// Modules that belong to no converted component, or whose strength is 0.
+    pub not_merged: Vec<String>,
+}
+
+/// A conversion.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Packages in the order in which they were written; twins over the same weights do not count again.
+    pub packages: Vec<PackageReport>,
+    /// LoRAs that were merged.
+    pub loras: Vec<BakedReport>,
+    /// Tensors of the checkpoint that no component uses, with the reason.
+    pub unused: Vec<(String, String)>,
+    /// Anything else that a person should know.
+    pub notes: Vec<String>,
+}
