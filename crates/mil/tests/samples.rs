@@ -110,3 +110,31 @@ fn packages_of_others_come_back_and_verify_but_for_unsupported_ops() {
         UNSUPPORTED
     );
 }
+
+/// Types as coremltools computes them, for every op of the table in many forms.
+#[test]
+fn computed_types_are_those_of_coremltools() {
+    let mut used = BTreeSet::new();
+    let mut findings = Vec::new();
+    for opset in ["CoreML5", "CoreML6", "CoreML7", "CoreML8"] {
+        let path = gesso_testkit::fixture(&format!("ops/inference-{opset}.mlmodel"));
+        let model = decode(&path).unwrap();
+        let program = from_model(&model).unwrap();
+        for op in &program.functions["main"].body().unwrap().operations {
+            used.insert(op.kind.clone());
+        }
+        let found = round_trip(&path, programs(&model)[0]);
+        findings.extend(found.iter().map(|f| format!("{opset}: {f}")));
+    }
+    assert_eq!(findings, Vec::<String>::new());
+    let unused: BTreeSet<&str> = gesso_mil::ops::OPS
+        .iter()
+        .flat_map(|group| group.iter())
+        .map(|row| row.name)
+        .filter(|name| !used.contains(*name))
+        .collect();
+    assert_eq!(
+        unused.into_iter().collect::<Vec<_>>(),
+        ["coreml_update_state", "read_state", "write_state"]
+    );
+}

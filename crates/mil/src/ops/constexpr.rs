@@ -3,12 +3,9 @@
 use super::context::Context;
 use super::dims::{one, product, size, text};
 use super::row::{
-    Default, Domain, FLOAT, INT, Operands, Opset, Param, Row, SHAPE_INTS, STRING, constant,
-    constant_or,
+    Default, Domain, FLOAT, INT, Operands, Opset, Param, Row, STRING, UINT, constant, constant_or,
 };
-use crate::DType::{
-    self, Fp8E4M3Fn, Fp8E5M2, Fp16, Fp32, Int4, Int8, UInt1, UInt2, UInt3, UInt4, UInt6, UInt8,
-};
+use crate::DType::{self, Fp16, Fp32, Int4, Int8, UInt1, UInt2, UInt3, UInt4, UInt6, UInt8};
 use crate::{Dim, Result, TensorType, ValueType};
 
 const fn free(types: &'static [DType]) -> Domain {
@@ -21,7 +18,7 @@ const BYTES: Domain = free(&[UInt8]);
 const BIT: Domain = free(&[UInt1]);
 const EIGHT: Domain = free(&[Int8, UInt8]);
 const NONZERO: Domain = free(&[Fp16, Fp32, Int8, UInt8, Int4, UInt4]);
-const SHIFTED: Domain = free(&[Int4, UInt4, Int8, UInt8, Fp16, Fp32, Fp8E4M3Fn, Fp8E5M2]);
+const SHIFTED: Domain = free(&[Int4, UInt4, Int8, UInt8, Fp16, Fp32]);
 const ZERO_POINT: Domain = free(&[Int8, UInt8, Fp32]);
 
 const LUT: &str = "dense tensor from codes into a table";
@@ -65,7 +62,7 @@ pub(super) const OPS: &[Row] = &[
         &[
             constant("indices", BYTES),
             constant("lut", PALETTE),
-            constant("shape", SHAPE_INTS),
+            constant("shape", UINT),
         ],
         lut_16,
         LUT,
@@ -91,17 +88,6 @@ pub(super) const OPS: &[Row] = &[
         AFFINE,
         AFFINE_SHAPES,
     ),
-    Row {
-        operands: Operands::Literals,
-        ..compressed(
-            "constexpr_affine_dequantize",
-            Opset::CoreML8,
-            AFFINE_PARAMS,
-            affine,
-            AFFINE,
-            AFFINE_SHAPES,
-        )
-    },
     compressed(
         "constexpr_blockwise_shift_scale",
         Opset::CoreML8,
@@ -120,7 +106,7 @@ pub(super) const OPS: &[Row] = &[
         &[
             constant("nonzero_data", PALETTE),
             constant("mask", BYTES),
-            constant("shape", SHAPE_INTS),
+            constant("shape", UINT),
         ],
         sparse_16,
         SPARSE,

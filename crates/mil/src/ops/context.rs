@@ -1,6 +1,6 @@
 //! An op bound to its row: parameters checked, typed access to operands.
 
-use super::{Default, Operand, Operands, Param, Row, Site};
+use super::{Default, Operand, Operands, Opset, Param, Row, Site};
 use crate::{DType, Error, Literal, Result, TensorType, Value, ValueData, ValueType};
 use std::collections::BTreeMap;
 
@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 pub(crate) struct Context<'a> {
     site: &'a Site<'a>,
     inputs: BTreeMap<&'a str, Vec<Operand<'a>>>,
+    opset: Opset,
 }
 
 impl<'a> Context<'a> {
     /// Checks presence, names, number of operands, constness, dtypes and the dtype classes.
-    pub(crate) fn bind(site: &'a Site<'a>, row: &'static Row) -> Result<Self> {
+    pub(crate) fn bind(site: &'a Site<'a>, row: &'static Row, opset: Opset) -> Result<Self> {
         let mut inputs = site.inputs.clone();
         if row.operands == Operands::Attributes {
             for (name, value) in site.attributes.iter().filter(|(n, _)| *n != "name") {
@@ -23,15 +24,20 @@ impl<'a> Context<'a> {
                     constant: true,
                 };
                 if inputs.insert(name, vec![operand]).is_some() {
-                    return Err(Self { site, inputs }.wrong(
-                        name,
-                        "one value",
-                        "both an input and an attribute",
-                    ));
+                    return Err(Self {
+                        site,
+                        inputs,
+                        opset,
+                    }
+                    .wrong(name, "one value", "both an input and an attribute"));
                 }
             }
         }
-        let this = Self { site, inputs };
+        let this = Self {
+            site,
+            inputs,
+            opset,
+        };
         for name in this.inputs.keys() {
             if row.param(name).is_none() {
                 let known: Vec<String> =
@@ -103,6 +109,16 @@ impl<'a> Context<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Opset of the function.
+    pub(crate) fn opset(&self) -> Opset {
+        self.opset
+    }
+
+    /// Op name.
+    pub(crate) fn kind(&self) -> &str {
+        self.site.kind
     }
 
     /// An error about the op as a whole.

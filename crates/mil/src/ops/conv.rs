@@ -203,7 +203,17 @@ pub(super) fn positions(
     Ok(Dim::Fixed(count))
 }
 
-const PAD_TYPES: &[&str] = &["valid", "same", "custom", "same_lower"];
+/// `pad_type`; `same_lower` exists from iOS16 on.
+pub(super) fn pad_type(c: &Context<'_>) -> Result<&'static str> {
+    const WORDS: &[&str] = &["valid", "same", "custom", "same_lower"];
+    let words = if c.opset() == Opset::CoreML5 {
+        WORDS.get(..3).unwrap_or(WORDS)
+    } else {
+        WORDS
+    };
+    c.choice("pad_type", words)
+}
+
 const PAD_TYPES_TRANSPOSE: &[&str] = &["valid", "same", "custom"];
 
 /// x and weight of equal rank 3, 4 or 5, and their spatial dimensions.
@@ -246,7 +256,7 @@ fn conv(c: &Context<'_>) -> Result<Vec<ValueType>> {
         return Err(c.wrong("weight", &expected, &text(&weight.dims)));
     }
     c.vector("bias", out)?;
-    let pad_type = c.choice("pad_type", PAD_TYPES)?;
+    let pad_type = pad_type(c)?;
     let windows = windows(c, weight.dims.get(2..).unwrap_or_default(), pad_type)?;
     let mut dims = vec![c.dim("x", x, 0)?, out];
     for (d, w) in x.dims.iter().skip(2).zip(&windows) {

@@ -2,9 +2,7 @@
 
 use super::context::Context;
 use super::dims::{UNKNOWN, one, size};
-use super::row::{
-    ANY_VALUE, ANYTHING, Default, INT, Opset, Row, T_ANY, T_NUMBER, constant_or, op, var,
-};
+use super::row::{ANY_VALUE, Default, INT, Opset, Row, T_ANY, T_NUMBER, constant_or, op, var};
 use crate::{DType, Dim, Result, ValueType};
 
 pub(super) const OPS: &[Row] = &[
@@ -33,7 +31,7 @@ pub(super) const OPS: &[Row] = &[
     op(
         "shape",
         Opset::CoreML5,
-        &[var("x", ANYTHING)],
+        &[var("x", T_ANY)],
         shape,
         "the shape as a vector",
         "`x` of rank r → int32 `[r]`",

@@ -4,7 +4,7 @@ use super::context::Context;
 use super::dims::{one, same, size, text};
 use super::row::{
     BOOL, Default, Domain, INT, INTS, INTS_WIDE, Opset, Param, Row, T_NUMBER, T_NUMBER_WIDE,
-    T_WIDE, constant_or, op, var,
+    constant_or, op, var,
 };
 use crate::{Dim, Result, ValueType};
 
@@ -44,7 +44,7 @@ pub(super) const OPS: &[Row] = &[
         "gather",
         Opset::CoreML7,
         &[
-            var("x", T_WIDE),
+            var("x", T_NUMBER_WIDE),
             var("indices", INTS_WIDE),
             AXIS,
             BATCH_DIMS,

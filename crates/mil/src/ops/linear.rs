@@ -3,8 +3,8 @@
 use super::context::Context;
 use super::dims::{broadcast, one, same, text};
 use super::row::{
-    ANYTHING, BOOL, Default, Opset, Param, Row, STRING, T_FLOAT, T_NUMBER, constant, constant_or,
-    many, op, var,
+    BOOL, Default, MASK, Opset, Param, Row, STRING, T_FLOAT, T_NUMBER, constant, constant_or, many,
+    op, var,
 };
 use crate::{Dim, Result, ValueType};
 
@@ -35,7 +35,7 @@ pub(super) const OPS: &[Row] = &[
         MATMUL,
         matmul,
         "matrix product over the last two axes, batch axes broadcast",
-        "`x [*, M, K]` (or `[K]`), `y [*, K, N]` → `[*, M, N]` (or `[*, N]`)",
+        "`x [*, M, K]`, `y [*, K, N]` → `[*, M, N]`; `x [K]`, `y [K, N]` → `[N]`",
     ),
     op(
         "einsum",
@@ -52,7 +52,7 @@ pub(super) const OPS: &[Row] = &[
             var("query", T_FLOAT),
             var("key", T_FLOAT),
             var("value", T_FLOAT),
-            super::row::var_or("attn_mask", ANYTHING, Default::Absent),
+            super::row::var_or("attn_mask", MASK, Default::Absent),
         ],
         attention,
         "softmax(query · keyᵀ / sqrt(E) + mask) · value",
@@ -82,7 +82,7 @@ fn linear(c: &Context<'_>) -> Result<Vec<ValueType>> {
 
 /// Matrix product; a vector x counts as one row, which the result then lacks.
 ///
-/// Errors: `Parameter` when y is no matrix, x a scalar or a transposed vector; `Op` when the inner axes differ or the
+/// Errors: `Parameter` for a vector x that is transposed or meets a y of another rank than 2; `Op` when the inner axes differ or the
 /// batch axes do not broadcast.
 /// Source: Core ML op `matmul` (iOS15).
 fn matmul(c: &Context<'_>) -> Result<Vec<ValueType>> {
@@ -92,6 +92,9 @@ fn matmul(c: &Context<'_>) -> Result<Vec<ValueType>> {
     if vector {
         if c.flag("transpose_x", false)? {
             return Err(c.wrong("transpose_x", "false with `x` of rank 1", "true"));
+        }
+        if b.len() != 2 {
+            return Err(c.wrong("y", "rank 2 with `x` of rank 1", &y.to_string()));
         }
         a.insert(0, Dim::Fixed(1));
     }
@@ -124,7 +127,7 @@ fn transpose(c: &Context<'_>, parameter: &str, dims: &mut [Dim]) -> Result<()> {
     Ok(())
 }
 
-/// Each letter as the order of its first appearance: `nchw,nwhu->nchu` becomes `0123,0314`→… .
+/// Each letter as the order of its first appearance: `chw,whr->chr` is 012 213 013.
 fn pattern(equation: &str) -> Vec<usize> {
     let mut seen = Vec::new();
     let mut out = Vec::new();

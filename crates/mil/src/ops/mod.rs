@@ -113,6 +113,6 @@ pub fn infer(site: &Site<'_>) -> Result<Vec<ValueType>> {
             "unknown op".into()
         })
     })?;
-    let context = Context::bind(site, row)?;
+    let context = Context::bind(site, row, opset)?;
     (row.infer)(&context)
 }

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::dims::{one, size, text};
 use super::row::{
-    BOOL, Default, INT, INTS, Opset, Param, Row, STRING, T_ANY, T_NUMBER, T_NUMBER_WIDE,
+    BOOL, Default, INT, Opset, Param, Row, STRING, T_ANY, T_NUMBER, T_NUMBER_WIDE, U_INTS,
     constant_or, op, var,
 };
 use crate::{DType, Dim, Result, ValueType};
@@ -66,7 +66,7 @@ pub(super) const OPS: &[Row] = &[
         Opset::CoreML7,
         &[
             var("x", T_NUMBER_WIDE),
-            constant_or("k", INTS, Default::Int(1)),
+            constant_or("k", U_INTS, Default::Int(1)),
             AXIS_LAST,
             ASCENDING,
             SORT,

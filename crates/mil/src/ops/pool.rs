@@ -1,7 +1,7 @@
 //! Pooling.
 
 use super::context::Context;
-use super::conv::{positions, windows};
+use super::conv::{pad_type, positions, windows};
 use super::dims::one;
 use super::row::{
     BOOL, Default, INT, Opset, Param, Row, STRING, T_FLOAT, constant, constant_or, op, var,
@@ -63,7 +63,7 @@ pub(super) const OPS: &[Row] = &[
 
 /// Window positions as in a convolution; with `ceil_mode` the quotient is rounded up.
 ///
-/// Errors: `Parameter` for a rank outside 3..=5, a wrong number of sizes, `custom` without `pad`, `ceil_mode` with
+/// Errors: `Parameter` for a rank outside 3..=5 (`l2_pool`: 3..=4), a wrong number of sizes, `custom` without `pad`, `ceil_mode` with
 /// `same`, with three spatial axes or with unequal padding; `Op` when the window is larger than the padded input.
 /// Source: Core ML ops `avg_pool`, `max_pool`, `l2_pool` (iOS15).
 fn pool(c: &Context<'_>) -> Result<Vec<ValueType>> {
@@ -72,11 +72,14 @@ fn pool(c: &Context<'_>) -> Result<Vec<ValueType>> {
         return Err(c.wrong("x", "rank 3, 4 or 5", &x.to_string()));
     }
     let n = x.rank() - 2;
+    if n > 2 && c.kind() == "l2_pool" {
+        return Err(c.wrong("x", "rank 3 or 4", &x.to_string()));
+    }
     let mut kernel = Vec::with_capacity(n);
     for k in c.ints("kernel_sizes", n, 1)? {
         kernel.push(Dim::Fixed(c.positive("kernel_sizes", k)?));
     }
-    let pad_type = c.choice("pad_type", &["valid", "same", "custom", "same_lower"])?;
+    let pad_type = pad_type(c)?;
     let windows = windows(c, &kernel, pad_type)?;
     let ceil = c.flag("ceil_mode", false)?;
     if ceil && (n > 2 || pad_type.starts_with("same") || windows.iter().any(|w| w.pad.0 != w.pad.1))

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::dims::{UNKNOWN, one, size};
 use super::row::{
-    BOOL, Default, INT, INTS, Opset, Param, Row, SCALE, STRING, T_FLOAT, T_NUMBER, constant,
+    BOOL, Default, INT, Opset, Param, Row, SCALE, SIZES, STRING, T_FLOAT, T_NUMBER, UINT, constant,
     constant_or, op, var,
 };
 use crate::{Dim, Result, ValueType};
@@ -70,8 +70,8 @@ pub(super) const OPS: &[Row] = &[
         Opset::CoreML7,
         &[
             var("x", T_NUMBER),
-            var("shape", INTS),
-            constant("resized_dims", INT),
+            var("shape", SIZES),
+            constant("resized_dims", UINT),
             constant_or("interpolation_mode", STRING, Default::String("LINEAR")),
             constant_or("sampling_mode", STRING, Default::String("DEFAULT")),
         ],

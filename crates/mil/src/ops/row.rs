@@ -84,18 +84,24 @@ pub(crate) const T_BOOL: Domain = Domain::class(&[Bool], 'T');
 pub(crate) const BOOL: Domain = Domain::alone(&[Bool]);
 /// int32.
 pub(crate) const INT: Domain = Domain::alone(&[Int32]);
-/// int32, int16, uint16: lengths and positions from iOS16 or iOS17 on.
+/// U ∈ {int32, int16, int8}: shapes and positions from iOS17 on.
+pub(crate) const U_INTS: Domain = Domain::class(&[Int32, Int16, Int8], 'U');
+/// int32, int16, uint16: indices in iOS16.
 pub(crate) const INTS: Domain = Domain::alone(&[Int32, Int16, UInt16]);
 /// int32, int16, uint16, int8, uint8: indices from iOS17 on.
 pub(crate) const INTS_WIDE: Domain = Domain::alone(&[Int32, Int16, UInt16, Int8, UInt8]);
-/// int32 or uint32.
-pub(crate) const SHAPE_INTS: Domain = Domain::alone(&[UInt32, Int32]);
+/// int32, int16, uint16, uint32: target sizes.
+pub(crate) const SIZES: Domain = Domain::alone(&[Int32, Int16, UInt16, UInt32]);
+/// uint32.
+pub(crate) const UINT: Domain = Domain::alone(&[UInt32]);
 /// int32 or fp32: scale factors.
 pub(crate) const SCALE: Domain = Domain::alone(&[Fp32, Int32]);
 /// fp16 or fp32, independent of T.
 pub(crate) const FLOAT: Domain = Domain::alone(&[Fp16, Fp32]);
 /// fp16, fp32, int32 or bool, independent of T.
 pub(crate) const ANY_VALUE: Domain = Domain::alone(&[Fp16, Fp32, Int32, Bool]);
+/// fp16, fp32 or bool: masks.
+pub(crate) const MASK: Domain = Domain::alone(&[Fp16, Fp32, Bool]);
 /// A string.
 pub(crate) const STRING: Domain = Domain::alone(&[DType::String]);
 /// Every type.

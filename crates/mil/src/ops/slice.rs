@@ -3,12 +3,12 @@
 use super::context::Context;
 use super::dims::{UNKNOWN, one, size, text};
 use super::row::{
-    BOOL, Default, Domain, INT, INTS, Opset, Param, Row, T_ANY, T_WIDE, constant_or, op, var,
+    BOOL, Default, Domain, INT, Opset, Param, Row, T_ANY, T_WIDE, U_INTS, constant_or, op, var,
 };
 use crate::{Dim, Result, ValueType};
 
 const STRIDE: Param = constant_or("stride", INT, Default::Repeat(1));
-const STRIDE_17: Param = constant_or("stride", INTS, Default::Repeat(1));
+const STRIDE_17: Param = constant_or("stride", U_INTS, Default::Repeat(1));
 const BEGIN_MASK: Param = constant_or("begin_mask", BOOL, Default::RepeatBool(false));
 const END_MASK: Param = constant_or("end_mask", BOOL, Default::RepeatBool(false));
 const SQUEEZE_MASK: Param = constant_or("squeeze_mask", BOOL, Default::RepeatBool(false));
@@ -42,7 +42,7 @@ pub(super) const OPS: &[Row] = &[
     op(
         "slice_by_index",
         Opset::CoreML7,
-        &by_index(T_WIDE, INTS, STRIDE_17),
+        &by_index(T_WIDE, U_INTS, STRIDE_17),
         slice_by_index,
         INDEX,
         INDEX_SHAPES,
@@ -58,7 +58,7 @@ pub(super) const OPS: &[Row] = &[
     op(
         "slice_by_size",
         Opset::CoreML7,
-        &[var("x", T_WIDE), var("begin", INTS), var("size", INTS)],
+        &[var("x", T_WIDE), var("begin", U_INTS), var("size", U_INTS)],
         slice_by_size,
         SIZE,
         SIZE_SHAPES,
@@ -69,8 +69,8 @@ pub(super) const OPS: &[Row] = &[
         &[
             var("x", T_WIDE),
             var("update", T_WIDE),
-            var("begin", INTS),
-            var("end", INTS),
+            var("begin", U_INTS),
+            var("end", U_INTS),
             STRIDE_17,
             BEGIN_MASK,
             END_MASK,

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::dims::{UNKNOWN, one, product, size, text};
 use super::row::{
-    Default, INT, INTS, Opset, Param, Row, T_ANY, T_FLOAT, T_WIDE, constant, constant_or, op, var,
+    Default, INT, Opset, Param, Row, T_ANY, T_FLOAT, T_WIDE, U_INTS, constant, constant_or, op, var,
 };
 use crate::{Dim, Result, TensorType, ValueType};
 
@@ -33,7 +33,7 @@ pub(super) const OPS: &[Row] = &[
     op(
         "reshape",
         Opset::CoreML7,
-        &[var("x", T_WIDE), var("shape", INTS)],
+        &[var("x", T_WIDE), var("shape", U_INTS)],
         reshape,
         RESHAPE,
         RESHAPE_SHAPES,
