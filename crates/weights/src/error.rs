@@ -12,6 +12,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A file cannot be mapped.
+    #[error(transparent)]
+    File(#[from] gesso_coreml::Error),
     /// The operating system refused.
     #[error("cannot {action} `{}`", path.display())]
     Io {
@@ -242,6 +245,14 @@ pub enum Error {
         expected: String,
         /// What the configuration says.
         found: String,
+    },
+    /// A tokenizer folder lacks a file.
+    #[error("the tokenizer folder `{}` has no `{missing}`", folder.display())]
+    Tokenizer {
+        /// The folder.
+        folder: PathBuf,
+        /// `vocab.json` or `merges.txt`.
+        missing: &'static str,
     },
     /// A component that was asked for is not in the checkpoint.
     #[error("`{}` has no {component}", path.display())]

@@ -12,7 +12,8 @@ mod write;
 pub use dtype::{StDType, TensorRef};
 pub use write::{StWriter, write_safetensors};
 
-use crate::{Error, Result};
+use crate::Result;
+use gesso_coreml::mmap::Mapped;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
@@ -62,11 +63,26 @@ struct Entry {
     range: Range<usize>,
 }
 
-/// A safetensors file.
+#[derive(Debug)]
+enum Bytes {
+    Mapped(Mapped),
+    Owned(Vec<u8>),
+}
+
+impl Bytes {
+    fn all(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// A safetensors file, mapped or in memory.
 #[derive(Debug)]
 pub struct StFile {
     path: PathBuf,
-    bytes: Vec<u8>,
+    bytes: Bytes,
     data_start: usize,
     entries: BTreeMap<String, Entry>,
     metadata: BTreeMap<String, String>,
@@ -76,24 +92,23 @@ pub struct StFile {
 impl StFile {
     /// Opens a file and checks its header; no tensor is read yet.
     ///
-    /// Errors: `Io`, `OtherKind` (pickle, git-lfs pointer, web page), and everything that can be wrong with a header:
+    /// Errors: `File` when it cannot be mapped, `OtherKind` (pickle, git-lfs pointer, web page), and everything that can be wrong with a header:
     /// `TooShort`, `HeaderLength`, `Header`, `Duplicate`, `Entry`, `DType`, `ByteCount`, `Offsets`, `Truncated`, `Overlap`.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|e| Error::io("open", path, e))?;
-        Self::new(path.to_path_buf(), bytes)
+        Self::new(path.to_path_buf(), Bytes::Mapped(Mapped::open(path)?))
     }
 
     /// A file that is in memory; `name` stands for it in messages.
     ///
-    /// Errors: as [`StFile::open`], without `Io`.
+    /// Errors: as [`StFile::open`], without `File`.
     pub fn from_bytes(name: impl Into<PathBuf>, bytes: Vec<u8>) -> Result<Self> {
-        Self::new(name.into(), bytes)
+        Self::new(name.into(), Bytes::Owned(bytes))
     }
 
-    fn new(path: PathBuf, bytes: Vec<u8>) -> Result<Self> {
-        kind::check(&path, &bytes)?;
-        let header = header::parse(&path, &bytes)?;
+    fn new(path: PathBuf, bytes: Bytes) -> Result<Self> {
+        kind::check(&path, bytes.all())?;
+        let header = header::parse(&path, bytes.all())?;
         Ok(Self {
             path,
             bytes,
@@ -138,7 +153,7 @@ impl StFile {
     }
 
     fn tensor<'a>(&'a self, name: &'a str, entry: &'a Entry) -> Option<TensorRef<'a>> {
-        let data = self.bytes.get(self.data_start..)?;
+        let data = self.bytes.all().get(self.data_start..)?;
         Some(TensorRef {
             name,
             dtype: entry.dtype,
