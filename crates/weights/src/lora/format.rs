@@ -179,7 +179,11 @@ fn other_kind(store: &StFile) -> String {
         .find(|key| CHECKPOINT.iter().any(|start| key.starts_with(start)))
     {
         format!("it is a checkpoint of a whole model (found `{key}`)")
-    } else if let Some(key) = store.names().filter(|key| key.ends_with(".weight")).nth(20) {
+    } else if let Some(key) = store
+        .names()
+        .filter(|key| key.ends_with(".weight") && !key.contains("lora"))
+        .nth(20)
+    {
         format!("it holds the weights of a whole network (found `{key}`)")
     } else {
         let first = store.names().next().unwrap_or_default();

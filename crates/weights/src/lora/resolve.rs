@@ -360,6 +360,7 @@ impl<'a> Run<'a> {
             .as_ref()
             .or_else(|| self.lora.configs.get(&module.component));
         let mut site = Site {
+            file: self.lora.store.path(),
             module,
             written: &group.written,
             shape,

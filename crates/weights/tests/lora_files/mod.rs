@@ -223,3 +223,69 @@ pub(crate) fn merged(base: &Golden, name: &str, delta: &[f32]) -> Vec<f32> {
         .map(|(w, d)| w + d)
         .collect()
 }
+
+/// A file of f32 tensors, resolved against a table; the tensors are given as (key, numbers).
+pub(crate) fn files(tensors: &[(String, Numbers)], table: &ModuleTable) -> ResolvedLora {
+    let desk = Desk::new();
+    let tensors: Vec<(&str, Numbers)> = tensors
+        .iter()
+        .map(|(k, v)| (k.as_str(), v.clone()))
+        .collect();
+    resolved(&desk.file("case.safetensors", &tensors, &[]), table)
+}
+
+pub(crate) fn message(tensors: &[(String, Numbers)], table: &ModuleTable) -> String {
+    let desk = Desk::new();
+    let tensors: Vec<(&str, Numbers)> = tensors
+        .iter()
+        .map(|(k, v)| (k.as_str(), v.clone()))
+        .collect();
+    let path = desk.file("case.safetensors", &tensors, &[]);
+    resolve(&path, table).unwrap_err().to_string()
+}
+
+/// The two halves of a linear LoRA in kohya's spelling, with an alpha where there is one.
+pub(crate) fn pair(
+    module: &str,
+    outputs: usize,
+    inputs: usize,
+    rank: usize,
+    alpha: Option<f32>,
+) -> Vec<(String, Numbers)> {
+    let mut tensors = vec![
+        (
+            format!("{module}.lora_down.weight"),
+            pattern(&[rank, inputs]),
+        ),
+        (
+            format!("{module}.lora_up.weight"),
+            pattern(&[outputs, rank]),
+        ),
+    ];
+    tensors.extend(alpha.map(|a| (format!("{module}.alpha"), scalar(a))));
+    tensors
+}
+
+/// The halves of a convolution of `kernel` × `kernel`.
+pub(crate) fn conv(
+    module: &str,
+    outputs: usize,
+    inputs: usize,
+    rank: usize,
+    kernel: usize,
+) -> Vec<(String, Numbers)> {
+    vec![
+        (
+            format!("{module}.lora_down.weight"),
+            pattern(&[rank, inputs, kernel, kernel]),
+        ),
+        (
+            format!("{module}.lora_up.weight"),
+            pattern(&[outputs, rank, 1, 1]),
+        ),
+    ]
+}
+
+pub(crate) fn scale(lora: &ResolvedLora, component: Component, path: &str) -> f32 {
+    lora.adapter(component, path).unwrap().scale()
+}

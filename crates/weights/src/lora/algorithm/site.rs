@@ -6,6 +6,7 @@ use crate::lora::factor::Factor;
 use crate::lora::module::ModuleInfo;
 use crate::lora::part::Part;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Why a module's tensors cannot be used.
 #[derive(Debug)]
@@ -37,6 +38,7 @@ pub(crate) enum ScaleRule<'a> {
 
 /// The tensors of one module.
 pub(crate) struct Site<'a> {
+    pub(crate) file: &'a Path,
     pub(crate) module: &'a ModuleInfo,
     /// Module name as the file has it.
     pub(crate) written: &'a str,
@@ -82,7 +84,7 @@ impl Site<'_> {
         missing: &'static str,
         have: &'static str,
     ) -> Result<Factor, Fault> {
-        let file = self.file();
+        let file = self.file.to_path_buf();
         self.take(part).ok_or_else(|| {
             Fault::Error(LoraError::MissingHalf {
                 file,
@@ -91,12 +93,6 @@ impl Site<'_> {
                 missing,
             })
         })
-    }
-
-    /// The file of any of its tensors.
-    pub(crate) fn file(&self) -> std::path::PathBuf {
-        let first = self.parts.values().next();
-        first.map(|f| f.file().to_path_buf()).unwrap_or_default()
     }
 
     /// The scale: `.scale`, else alpha / rank, else the configuration's alpha / rank, else 1.
