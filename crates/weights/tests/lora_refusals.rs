@@ -125,6 +125,30 @@ fn halves_of_different_ranks() {
 }
 
 #[test]
+fn empty_tensors() {
+    let (a, b, t) = (
+        format!("{K}.hada_w1_a"),
+        format!("{K}.hada_w1_b"),
+        format!("{K}.hada_t1"),
+    );
+    let complaint = refused(&[
+        (a.as_str(), pattern(&[0, 1280])),
+        (b.as_str(), pattern(&[4, 1280])),
+        (t.as_str(), pattern(&[0, 4])),
+    ]);
+    assert_says(&complaint, &["at least one element", "[0, "]);
+    let (down, up) = (
+        format!("{K}.lora_down.weight"),
+        format!("{K}.lora_up.weight"),
+    );
+    let complaint = refused(&[
+        (down.as_str(), pattern(&[0, 1280])),
+        (up.as_str(), pattern(&[1280, 0])),
+    ]);
+    assert_says(&complaint, &["at least one element", &down]);
+}
+
+#[test]
 fn a_shape_that_does_not_fit() {
     let (down, up) = (
         format!("{K}.lora_down.weight"),

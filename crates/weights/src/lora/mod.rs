@@ -24,6 +24,7 @@ mod part;
 mod release;
 mod resolve;
 mod resolved;
+mod speed;
 
 pub use accounting::Ignored;
 pub use adapter::Adapter;
@@ -36,3 +37,4 @@ pub use module::{ModuleInfo, ModuleKind, ModuleTable};
 pub use release::Release;
 pub use resolve::ResolveOptions;
 pub use resolved::ResolvedLora;
+pub use speed::{Speed, SpeedKind};

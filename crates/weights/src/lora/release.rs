@@ -1,5 +1,6 @@
 //! What a file says about itself: name, trigger words, author, licence.
 
+use super::speed::Speed;
 use crate::StFile;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -20,6 +21,8 @@ pub struct Release {
     pub licence: Option<String>,
     /// What the file calls its base model: `ss_base_model_version` or `modelspec.architecture`.
     pub base_model: Option<String>,
+    /// Few-step release that the file or its metadata names, which needs a sampler of its own.
+    pub speed: Option<Speed>,
     /// All metadata of the file.
     pub metadata: BTreeMap<String, String>,
 }
@@ -40,10 +43,12 @@ impl Release {
             .file_stem()
             .map(|s| s.to_string_lossy().into_owned())
             .unwrap_or_default();
+        let title = text("modelspec.title");
+        let output = text("ss_output_name");
+        let names = [Some(&stem), title.as_ref(), output.as_ref()];
         Self {
-            name: text("ss_output_name")
-                .or_else(|| text("modelspec.title"))
-                .unwrap_or(stem),
+            speed: Speed::of_names(names.into_iter().flatten().map(String::as_str)),
+            name: output.or(title).unwrap_or(stem),
             trigger_words: text("modelspec.trigger_phrase")
                 .iter()
                 .flat_map(|phrase| phrase.split(','))

@@ -57,7 +57,7 @@ impl Lora {
         let groups = run.sorted(options)?;
         run.require_known(&groups)?;
         for (_, group) in groups.values() {
-            group.parts.values().try_for_each(finite)?;
+            group.parts.values().try_for_each(sound)?;
         }
         let applied = run.scales
             + groups
@@ -447,8 +447,16 @@ fn padding(module: &ModuleInfo, parts: &BTreeMap<Part, Factor>) -> Option<usize>
     (channels < *module.weight_shape.get(1)?).then_some(channels)
 }
 
-/// Refuses NaN and infinity.
-fn finite(factor: &Factor) -> Result<(), LoraError> {
+/// Refuses empty tensors, NaN and infinity.
+fn sound(factor: &Factor) -> Result<(), LoraError> {
+    if factor.elements() == 0 {
+        return Err(LoraError::TensorShape {
+            file: factor.file().to_path_buf(),
+            tensor: factor.key.clone(),
+            expected: "at least one element".into(),
+            found: factor.shape.clone(),
+        });
+    }
     match factor.values().iter().position(|v| !v.is_finite()) {
         None => Ok(()),
         Some(index) => Err(LoraError::NotFinite {

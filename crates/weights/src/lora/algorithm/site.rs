@@ -151,7 +151,8 @@ impl Site<'_> {
 
     /// Checks the number of elements of a tensor.
     pub(crate) fn expect(&self, factor: &Factor, shape: &[usize]) -> Result<(), Fault> {
-        if factor.elements() == shape.iter().product::<usize>() {
+        let wanted = shape.iter().fold(1usize, |n, &d| n.saturating_mul(d));
+        if factor.elements() == wanted {
             Ok(())
         } else {
             Err(self.misfit(factor, &format!("{shape:?}")))
