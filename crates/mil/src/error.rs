@@ -54,4 +54,7 @@ pub enum Error {
         /// Key of the value.
         key: String,
     },
+    /// A model cannot be compiled, or a compiled model not be taken back.
+    #[error("{0}")]
+    Compile(String),
 }

@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod builder;
+pub mod compiled;
 mod dtype;
 mod error;
 pub mod ops;

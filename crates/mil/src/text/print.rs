@@ -214,6 +214,12 @@ fn literal(out: &mut String, v: &Value) -> Result<()> {
                     &format!("{ty} has a literal of {} elements", words.len()),
                 ));
             };
+            if brackets(&shape) > MAX_BRACKETS {
+                return Err(no_text(
+                    "literal",
+                    &format!("{ty} has no elements, but more than {MAX_BRACKETS} empty brackets"),
+                ));
+            }
             nested(out, &shape, words);
         }
         ValueData::Tuple(items) | ValueData::List(items) => {
@@ -249,6 +255,17 @@ fn literal(out: &mut String, v: &Value) -> Result<()> {
         ValueData::External { key } => return Err(no_text(key, "the tensor has not been placed")),
     }
     Ok(())
+}
+
+/// Most brackets of a literal without elements.
+const MAX_BRACKETS: usize = 1 << 16;
+
+/// Empty brackets that a literal of this shape takes: its sizes before the first 0, multiplied.
+fn brackets(shape: &[usize]) -> usize {
+    match shape.iter().position(|&n| n == 0) {
+        Some(zero) => shape.iter().take(zero).fold(1, |n, &d| n.saturating_mul(d)),
+        None => 0,
+    }
 }
 
 fn nested(out: &mut String, shape: &[usize], words: &[String]) {
