@@ -108,7 +108,8 @@ fn concat(c: &Context<'_>) -> Result<Vec<ValueType>> {
 
 /// Parts along `axis`: `split_sizes`, or `num_splits` equal ones.
 ///
-/// Errors: `Parameter` when both or neither are given, the sizes do not sum to the axis, it is not divisible.
+/// Errors: `Parameter` when both or neither are given, the sizes do not sum to the axis, it is not divisible, for more
+/// than 4096 equal parts.
 /// Source: Core ML op `split` (iOS15).
 fn split(c: &Context<'_>) -> Result<Vec<ValueType>> {
     let x = c.tensor("x")?;
@@ -128,6 +129,10 @@ fn split(c: &Context<'_>) -> Result<Vec<ValueType>> {
         }
         (Some(_), None) => {
             let n = c.positive("num_splits", c.int("num_splits", 1)?)?;
+            if n > MAX_PARTS {
+                let expected = format!("at most {MAX_PARTS}");
+                return Err(c.wrong("num_splits", &expected, &n.to_string()));
+            }
             match size(whole) {
                 Some(w) if w % n != 0 || n > w => {
                     return Err(c.wrong(
@@ -137,13 +142,6 @@ fn split(c: &Context<'_>) -> Result<Vec<ValueType>> {
                     ));
                 }
                 Some(w) => vec![Dim::Fixed(w / n); n],
-                None if n > MAX_PARTS => {
-                    return Err(c.wrong(
-                        "num_splits",
-                        &format!("at most {MAX_PARTS}"),
-                        &n.to_string(),
-                    ));
-                }
                 None => vec![UNKNOWN; n],
             }
         }
@@ -168,7 +166,7 @@ fn split(c: &Context<'_>) -> Result<Vec<ValueType>> {
     Ok(sizes.into_iter().map(part).collect())
 }
 
-/// Most parts of an axis whose size is unknown.
+/// Most parts of a split.
 const MAX_PARTS: usize = 4096;
 
 /// Tensors of one shape along a new axis.
