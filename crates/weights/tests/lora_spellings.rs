@@ -4,8 +4,8 @@
 mod lora_files;
 
 use gesso_testkit::{Golden, fixture};
-use gesso_weights::Component;
 use gesso_weights::lora::{Format, Lora, ModuleTable, ResolveOptions, ResolvedLora};
+use gesso_weights::{Checkpoint, Component, OpenOptions};
 use lora_files::{component, merged, relative_error, resolved, table_of_folder};
 
 const EQUIV: &str = "lora/equiv";
@@ -207,4 +207,30 @@ fn patterns_leave_tensors_out_and_are_recorded() {
             .all(|i| i.reason == "pattern `lora_te_*`")
     );
     assert_eq!(lora.applied + lora.ignored.len(), lora.tensors);
+}
+
+#[test]
+fn tables_of_checkpoints_in_both_layouts() {
+    let open = |name: &str| {
+        let path = fixture(&format!("{EQUIV}/{name}"));
+        let checkpoint = Checkpoint::open(&path, &OpenOptions::default()).unwrap();
+        ModuleTable::of_checkpoint(&checkpoint)
+    };
+    let by_hand = table();
+    for name in ["base_diffusers", "base_ldm.safetensors"] {
+        let table = open(name);
+        assert_eq!(table.modules().len(), by_hand.modules().len(), "{name}");
+        for spelling in [
+            "kohya_ldm_names",
+            "generic_ldm_dotted",
+            "peft_metadata_alpha",
+        ] {
+            let path = fixture(&format!("{EQUIV}/lora_{spelling}.safetensors"));
+            assert_eq!(
+                resolved(&path, &table).modules.len(),
+                17,
+                "{name} {spelling}"
+            );
+        }
+    }
 }

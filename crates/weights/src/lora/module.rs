@@ -1,7 +1,7 @@
 //! The modules of a target model and every name that an adapter file may give them.
 
 use super::dialect::{DIALECTS, ldm_path};
-use crate::Component;
+use crate::{Checkpoint, Component};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a module computes.
@@ -126,6 +126,13 @@ impl ModuleTable {
                 has_bias,
                 kind,
             })
+        }))
+    }
+
+    /// The table of a checkpoint's UNet and text encoders.
+    pub fn of_checkpoint(checkpoint: &Checkpoint) -> Self {
+        Self::from_tensors(checkpoint.components().flat_map(|(component, tensors)| {
+            tensors.iter().map(move |t| (component, t.name, t.shape))
         }))
     }
 
