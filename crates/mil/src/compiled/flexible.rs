@@ -3,24 +3,31 @@
 use crate::{DType, Dim, Error, Literal, Program, Result, TensorType, Value, ValueData, ValueType};
 use gesso_coreml::proto::specification::array_feature_type::ShapeFlexibility;
 use gesso_coreml::proto::specification::feature_type::Type;
-use gesso_coreml::proto::specification::{ArrayFeatureType, FeatureDescription, ModelDescription};
+use gesso_coreml::proto::specification::{FeatureDescription, ModelDescription};
+
+/// An input with a range of shapes.
+struct Flexible<'a> {
+    name: &'a str,
+    /// Default shape.
+    sizes: Vec<i32>,
+    /// Lower and upper bound of every dimension; -1 above is no bound, as in the description.
+    bounds: Vec<[i32; 2]>,
+}
 
 /// Adds the attribute to every function with flexible inputs.
 ///
-/// Errors: [`Error::Compile`] for enumerated shapes.
+/// Errors: [`Error::Compile`] for enumerated shapes and images of flexible size.
 pub(super) fn attribute(program: &mut Program, description: &ModelDescription) -> Result<()> {
     for (name, function) in &mut program.functions {
         let inputs = match description.functions.iter().find(|f| f.name == *name) {
             Some(f) => &f.input,
             None => &description.input,
         };
-        let mut flexible: Vec<(&str, &ArrayFeatureType, Vec<(i64, i64)>)> = Vec::new();
+        let mut flexible: Vec<Flexible<'_>> = Vec::new();
         for input in inputs {
-            if let Some((array, ranges)) = ranges(input)? {
-                flexible.push((&input.name, array, ranges));
-            }
+            flexible.extend(ranges(input)?);
         }
-        flexible.sort_by(|a, b| a.0.cmp(b.0));
+        flexible.sort_by(|a, b| a.name.cmp(b.name));
         if !flexible.is_empty() {
             function
                 .attributes
@@ -30,11 +37,17 @@ pub(super) fn attribute(program: &mut Program, description: &ModelDescription) -
     Ok(())
 }
 
-/// Lower and upper bound of every dimension of a flexible input.
-fn ranges(input: &FeatureDescription) -> Result<Option<(&ArrayFeatureType, Vec<(i64, i64)>)>> {
-    let Some(Type::MultiArrayType(array)) = input.r#type.as_ref().and_then(|t| t.r#type.as_ref())
-    else {
-        return Ok(None);
+/// The shapes of a flexible input; `None` for one of fixed shape.
+fn ranges(input: &FeatureDescription) -> Result<Option<Flexible<'_>>> {
+    let array = match input.r#type.as_ref().and_then(|t| t.r#type.as_ref()) {
+        Some(Type::MultiArrayType(array)) => array,
+        Some(Type::ImageType(image)) if image.size_flexibility.is_some() => {
+            return Err(Error::Compile(format!(
+                "image `{}` has flexible sizes, whose compiled form is not known\n\nhint: ship the package, or use a fixed size",
+                input.name
+            )));
+        }
+        _ => return Ok(None),
     };
     match &array.shape_flexibility {
         None => Ok(None),
@@ -43,17 +56,30 @@ fn ranges(input: &FeatureDescription) -> Result<Option<(&ArrayFeatureType, Vec<(
             input.name
         ))),
         Some(ShapeFlexibility::ShapeRange(range)) => {
-            let bounds = range
-                .size_ranges
-                .iter()
-                .map(|r| (r.lower_bound.cast_signed(), r.upper_bound))
-                .collect();
-            Ok(Some((array, bounds)))
+            let size = |n: i128| {
+                i32::try_from(n).map_err(|_| {
+                    Error::Compile(format!(
+                        "input `{}` has a size of {n}, expected at most {}",
+                        input.name,
+                        i32::MAX
+                    ))
+                })
+            };
+            let sizes = array.shape.iter().map(|&n| size(n.into()));
+            let bounds = range.size_ranges.iter().map(|r| {
+                let upper = r.upper_bound.max(-1);
+                Ok([size(r.lower_bound.into())?, size(upper.into())?])
+            });
+            Ok(Some(Flexible {
+                name: &input.name,
+                sizes: sizes.collect::<Result<_>>()?,
+                bounds: bounds.collect::<Result<_>>()?,
+            }))
         }
     }
 }
 
-fn information(flexible: &[(&str, &ArrayFeatureType, Vec<(i64, i64)>)]) -> Value {
+fn information(flexible: &[Flexible<'_>]) -> Value {
     let string = ValueType::from(TensorType::scalar(DType::String));
     let unknown = Dim::Unknown { variadic: false };
     let shape = TensorType {
@@ -62,27 +88,19 @@ fn information(flexible: &[(&str, &ArrayFeatureType, Vec<(i64, i64)>)]) -> Value
     };
     let pair = ValueType::from(TensorType::new(DType::Int32, &[2]));
     let pairs = ValueType::List(Box::new(pair.clone()), unknown);
-    let int = |n: i64| i32::try_from(n).unwrap_or(if n < 0 { -1 } else { i32::MAX });
-
-    let shapes = flexible.iter().map(|(name, array, _)| {
-        let sizes = array.shape.iter().map(|&n| int(n)).collect();
+    let shapes = flexible.iter().map(|input| {
         (
-            Value::string(*name),
-            Value::tensor(shape.clone(), Literal::Ints(sizes)),
+            Value::string(input.name),
+            Value::tensor(shape.clone(), Literal::Ints(input.sizes.clone())),
         )
     });
-    let bounds = flexible.iter().map(|(name, _, ranges)| {
-        let items = ranges
-            .iter()
-            .map(|&(low, high)| Value::ints(&[int(low), int(high)]))
-            .collect();
-        (
-            Value::string(*name),
-            Value {
-                ty: pairs.clone(),
-                data: ValueData::List(items),
-            },
-        )
+    let bounds = flexible.iter().map(|input| {
+        let items = input.bounds.iter().map(|pair| Value::ints(pair)).collect();
+        let list = Value {
+            ty: pairs.clone(),
+            data: ValueData::List(items),
+        };
+        (Value::string(input.name), list)
     });
     let entry = |name: &str, value: ValueType, pairs: Vec<(Value, Value)>| {
         let ty = ValueType::Dictionary(Box::new(string.clone()), Box::new(value));

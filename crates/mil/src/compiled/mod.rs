@@ -54,9 +54,9 @@ pub struct Compiled {
 
 /// Compiles an ML Program, or a pipeline of them.
 ///
-/// Errors: [`Error::Compile`] for updatable models, enumerated shapes (their key in the text is not known), features that
-/// have no schema, and pipelines whose members are not ML Programs of the pipeline's own specification version; those of
-/// [`from_model`] and [`text::print`].
+/// Errors: [`Error::Compile`] for updatable models, enumerated shapes (their key in the text is not known), images of
+/// flexible size, features that have no schema, and pipelines whose members are not ML Programs of the pipeline's own
+/// specification version; those of [`from_model`] and [`text::print`].
 pub fn compile(model: &Model, source: &Source<'_>) -> Result<Compiled> {
     if model.is_updatable {
         return Err(Error::Compile(
