@@ -35,7 +35,7 @@ pub struct FolderInfo {
     pub slots: BTreeMap<String, SlotsInfo>,
     /// Whether `vocab.json` and `merges.txt` are there.
     pub tokenizer: bool,
-    /// The scheduler's configuration as it stood in the source; `null` when the source has none.
+    /// The scheduler's configuration as it stood in the source, or that of the family.
     pub scheduler: serde_json::Value,
     /// Factor between the VAE's latents and the UNet's.
     pub scaling_factor: Option<f32>,

@@ -4,22 +4,29 @@
 pub mod adapter;
 pub mod asset;
 pub mod built;
+mod convert;
 mod describe;
 mod emit;
 mod error;
 pub mod family;
 pub mod folder;
+pub mod merged;
+mod metadata;
 mod palettize;
+mod parts;
 mod place;
+pub mod recipe;
 pub mod report;
 pub mod slots;
 pub mod source;
 
+pub use convert::convert;
 pub use describe::About;
 pub use emit::{Emitted, Progress, Silent, emit, emit_twin, weight_bytes};
 pub use error::Error;
 pub use palettize::{Palettized, palettize};
 pub use place::Bits;
+pub use recipe::Recipe;
 pub use report::Report;
 
 /// Result of this crate.

@@ -1,0 +1,259 @@
+//! A whole folder: every package, the tokenizer's files and `gesso.json`.
+
+use crate::emit::{Progress, emit, emit_twin, weight_bytes};
+use crate::family::Attention;
+use crate::folder::{FOLDER_SCHEMA, FolderInfo, OriginInfo, PackageInfo, RecipeInfo, SlotsInfo};
+use crate::merged::Merged;
+use crate::metadata::{self, Facts};
+use crate::parts::{Parts, build, component};
+use crate::place::Bits;
+use crate::recipe::{Part, Recipe};
+use crate::report::{BakedReport, PackageReport, Report};
+use crate::{Error, Result};
+use gesso_coreml::stage::{SpaceProbe, free_space, require_space_in};
+use gesso_weights::{Checkpoint, Component};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Instant;
+
+/// Room that a package needs besides its weights: program, manifest, record headers.
+const BYTES_PER_PACKAGE: u64 = 8 << 20;
+
+impl Recipe {
+    /// Bytes that [`convert`] will write at most. Twins share the weights of their plain packages and count with their programs
+    /// only.
+    ///
+    /// Errors: those of [`Recipe::check`] and of building the programs.
+    pub fn bytes_needed(&self, checkpoint: &Checkpoint) -> Result<u64> {
+        self.check()?;
+        plan(checkpoint, self)?.bytes_needed()
+    }
+}
+
+struct Planned {
+    parts: Parts,
+    bits: BTreeMap<Part, Bits>,
+}
+
+impl Planned {
+    fn bytes_needed(&self) -> Result<u64> {
+        let mut bytes = 0u64;
+        for (part, built) in &self.parts.plain {
+            let bits = self.bits.get(part).cloned().unwrap_or_default();
+            bytes = bytes
+                .saturating_add(weight_bytes(built, &bits)?)
+                .saturating_add(2 * BYTES_PER_PACKAGE);
+        }
+        Ok(bytes)
+    }
+}
+
+/// Builds the programs and decides on the bits of every weight.
+fn plan(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<Planned> {
+    let parts = build(checkpoint, recipe)?;
+    let mut matched = BTreeSet::new();
+    let mut bits = BTreeMap::new();
+    for (&part, built) in &parts.plain {
+        bits.insert(part, recipe.plan(part, built, &mut matched)?);
+    }
+    match recipe
+        .palettize
+        .iter()
+        .enumerate()
+        .find(|(i, _)| !matched.contains(i))
+    {
+        Some((_, o)) => Err(Error::UnusedOverride {
+            pattern: o.pattern.clone(),
+        }),
+        None => Ok(Planned { parts, bits }),
+    }
+}
+
+/// Converts `checkpoint` as `recipe` says into the folder `dir`, which must exist.
+///
+/// Writes `TextEncoder`, `Unet`, `VAEDecoder` and `VAEEncoder` as `.mlpackage`, the adaptable twins of the first two over the same
+/// weight files, `vocab.json` and `merges.txt` when the source has them, and `gesso.json`. The bytes depend on checkpoint and
+/// recipe only. Memory: see [`emit`]; weights that are stored as they lie in the source are never copied.
+///
+/// Errors: those of [`Recipe::check`]; `NoSpace` of `gesso-coreml` before anything is written; [`Error::UnusedOverride`]; [`Error::Missing`] for a component that the checkpoint does not
+/// have; those of reading, merging, palettizing and writing.
+pub fn convert(
+    checkpoint: &Checkpoint,
+    recipe: &Recipe,
+    dir: &Path,
+    progress: &mut dyn Progress,
+) -> Result<Report> {
+    convert_in(checkpoint, recipe, dir, progress, free_space)
+}
+
+fn convert_in(
+    checkpoint: &Checkpoint,
+    recipe: &Recipe,
+    dir: &Path,
+    progress: &mut dyn Progress,
+    probe: SpaceProbe,
+) -> Result<Report> {
+    recipe.check()?;
+    let planned = plan(checkpoint, recipe)?;
+    require_space_in(dir, planned.bytes_needed()?, probe)?;
+    let Planned { parts, bits } = planned;
+    let source_hash = metadata::source_hash(checkpoint, recipe);
+    let facts = Facts {
+        checkpoint,
+        recipe,
+        source_hash: &source_hash,
+    };
+    let merged = Merged::new(checkpoint, &recipe.loras);
+    let mut report = Report {
+        loras: baked(recipe),
+        unused: unused(checkpoint),
+        notes: checkpoint.notes().to_vec(),
+        ..Report::default()
+    };
+    let mut packages = BTreeMap::new();
+    let mut slots = BTreeMap::new();
+    for (&part, built) in &parts.plain {
+        let start = Instant::now();
+        let plan = bits.get(&part).cloned().unwrap_or_default();
+        progress.begin(part.package(), weight_bytes(built, &plan)?);
+        let about = facts.about(part, built)?;
+        let file = format!("{}.mlpackage", part.package());
+        let emitted = emit(built, &merged, &plan, &about, &dir.join(&file), progress)?;
+        let summary = PackageReport::new(
+            &file,
+            emitted.tensors.clone(),
+            start.elapsed().as_secs_f64(),
+        );
+        let info = PackageInfo::new(file, built, &summary);
+        if let Some(twin) = parts.adaptable.get(&part) {
+            let name = format!("{}Adaptable", part.package());
+            let file = format!("{name}.mlpackage");
+            emit_twin(twin, &emitted, &facts.about(part, twin)?, &dir.join(&file))?;
+            packages.insert(name, PackageInfo::twin(file, &info, twin));
+            if let Some(table) = &twin.slots {
+                slots.insert(component(part).as_str().to_string(), SlotsInfo::from(table));
+            }
+        }
+        packages.insert(part.package().to_string(), info);
+        report.packages.push(summary);
+    }
+    let tokenizer = copy_tokenizer(checkpoint, dir)?;
+    if !tokenizer && recipe.parts.contains(&Part::TextEncoder) {
+        report.notes.push(
+            "the source has no tokenizer files; apps need `vocab.json` and `merges.txt` in the converted folder".into(),
+        );
+    }
+    let origin = metadata::origin(checkpoint, recipe);
+    let folder = FolderInfo {
+        schema: FOLDER_SCHEMA,
+        converter: env!("CARGO_PKG_VERSION").into(),
+        family: "sd1".into(),
+        origin: OriginInfo {
+            name: origin.name,
+            author: origin.author,
+            license: origin.license,
+        },
+        source_hash,
+        recipe: recipe_info(recipe, &parts, &report.loras),
+        packages,
+        slots,
+        tokenizer,
+        scheduler: metadata::scheduler(checkpoint)?,
+        scaling_factor: checkpoint
+            .component(Component::Vae)
+            .is_some()
+            .then(|| checkpoint.vae_config().map(|c| c.scaling_factor))
+            .transpose()?,
+        unused: report.unused.clone(),
+    };
+    folder.write(dir)?;
+    Ok(report)
+}
+
+fn unused(checkpoint: &Checkpoint) -> Vec<(String, String)> {
+    checkpoint
+        .unused()
+        .iter()
+        .map(|u| (u.name.clone(), u.why.to_string()))
+        .collect()
+}
+
+/// Copies the tokenizer's two files; whether there are any.
+fn copy_tokenizer(checkpoint: &Checkpoint, dir: &Path) -> Result<bool> {
+    let Some((vocab, merges)) = checkpoint.tokenizer() else {
+        return Ok(false);
+    };
+    for (from, name) in [(vocab, "vocab.json"), (merges, "merges.txt")] {
+        // Read and written rather than copied: permissions of the source are not ours to keep.
+        let bytes = std::fs::read(from).map_err(|e| Error::io(from, e))?;
+        let to = dir.join(name);
+        std::fs::write(&to, bytes).map_err(|e| Error::io(&to, e))?;
+    }
+    Ok(true)
+}
+
+/// Which modules of every LoRA reach the weights of the converted components.
+fn baked(recipe: &Recipe) -> Vec<BakedReport> {
+    let converted: BTreeSet<Component> = recipe.parts.iter().map(|&p| component(p)).collect();
+    recipe
+        .loras
+        .iter()
+        .map(|baked| {
+            let (merged, rest): (Vec<_>, Vec<_>) = baked
+                .lora
+                .modules
+                .keys()
+                .partition(|(c, _)| converted.contains(c) && baked.strength(*c) != 0.0);
+            BakedReport {
+                name: baked.lora.name().to_string(),
+                unet_strength: baked.unet_strength,
+                text_encoder_strength: baked.text_encoder_strength,
+                merged: merged.len(),
+                not_merged: rest.iter().map(|(c, path)| format!("{c}:{path}")).collect(),
+            }
+        })
+        .collect()
+}
+
+fn recipe_info(recipe: &Recipe, parts: &Parts, loras: &[BakedReport]) -> RecipeInfo {
+    RecipeInfo {
+        bits: recipe.bits,
+        precision: metadata::precision_word(recipe.precision).into(),
+        attention: match recipe.attention {
+            Attention::SplitEinsum => "SPLIT_EINSUM".into(),
+            Attention::Original => "ORIGINAL".into(),
+        },
+        width: parts.width,
+        height: parts.height,
+        adapter_rank: recipe.adapter_rank,
+        palettize: recipe
+            .palettize
+            .iter()
+            .map(|o| (o.pattern.clone(), o.bits))
+            .collect(),
+        loras: loras.to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::emit::Silent;
+    use gesso_weights::OpenOptions;
+
+    #[test]
+    fn a_full_disk_is_refused_before_anything_is_written() {
+        let folder = gesso_testkit::fixture("shapes/base");
+        let checkpoint = Checkpoint::open(&folder, &OpenOptions::default()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let recipe = Recipe::default();
+        let error = convert_in(&checkpoint, &recipe, dir.path(), &mut Silent, |_| Ok(1000));
+        let needed = recipe.bytes_needed(&checkpoint).unwrap();
+        let message = error.unwrap_err().to_string();
+        assert!(
+            message.contains(&format!("{needed} bytes needed, 1000 bytes free")),
+            "{message}"
+        );
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,120 @@
+//! A checkpoint with LoRAs merged in.
+
+use crate::built::GENERATED;
+use crate::source::{Elements, WeightSource};
+use crate::{Error, Result};
+use gesso_weights::lora::ResolvedLora;
+use gesso_weights::{Checkpoint, Component, StDType};
+use std::borrow::Cow;
+
+/// A LoRA to be merged into the weights.
+#[derive(Clone, Debug)]
+pub struct Baked {
+    /// The LoRA, its modules matched with those of the checkpoint.
+    pub lora: ResolvedLora,
+    /// Strength for the UNet (and for anything that is not the text encoder).
+    pub unet_strength: f32,
+    /// Strength for the text encoder.
+    pub text_encoder_strength: f32,
+}
+
+impl Baked {
+    /// The strength for `component`.
+    pub fn strength(&self, component: Component) -> f32 {
+        match component {
+            Component::TextEncoder | Component::TextEncoder2 => self.text_encoder_strength,
+            _ => self.unet_strength,
+        }
+    }
+}
+
+/// A checkpoint with any number of LoRAs merged in: W + Σ strength · ΔW, each ΔW computed from the pristine W, the sum taken in
+/// f32 in the order of the list. A tensor that no LoRA touches is handed through as it lies in the file.
+#[derive(Clone, Copy)]
+pub struct Merged<'a> {
+    checkpoint: &'a Checkpoint,
+    loras: &'a [Baked],
+}
+
+impl<'a> Merged<'a> {
+    /// `checkpoint` with `loras` merged in.
+    pub fn new(checkpoint: &'a Checkpoint, loras: &'a [Baked]) -> Self {
+        Self { checkpoint, loras }
+    }
+}
+
+/// Splits an External key into its component and the tensor's name; `None` for generated tensors and unknown components.
+pub fn split_key(key: &str) -> Option<(Component, &str)> {
+    if key.starts_with(GENERATED) {
+        return None;
+    }
+    let (component, name) = key.split_once(':')?;
+    Some((component_of(component)?, name))
+}
+
+/// The component of this name.
+pub fn component_of(name: &str) -> Option<Component> {
+    [
+        Component::Unet,
+        Component::TextEncoder,
+        Component::TextEncoder2,
+        Component::Vae,
+    ]
+    .into_iter()
+    .find(|c| c.as_str() == name)
+}
+
+impl WeightSource for Merged<'_> {
+    fn fetch(&self, key: &str) -> Result<Elements<'_>> {
+        let missing = || Error::MissingTensor { key: key.into() };
+        let (component, name) = split_key(key).ok_or_else(missing)?;
+        let tensor = self
+            .checkpoint
+            .component(component)
+            .and_then(|tensors| tensors.get(name))
+            .ok_or_else(missing)?;
+        let (module, is_bias) = match name.rsplit_once('.') {
+            Some((module, "bias")) => (module, true),
+            Some((module, _)) => (module, false),
+            None => (name, false),
+        };
+        let adapters: Vec<_> = self
+            .loras
+            .iter()
+            .filter_map(|baked| {
+                let adapter = baked.lora.modules.get(&(component, module.to_string()))?;
+                Some((adapter, baked.strength(component)))
+            })
+            .filter(|&(_, strength)| strength != 0.0)
+            .collect();
+        if adapters.is_empty() && tensor.dtype == StDType::F16 {
+            return Ok(Elements::F16(Cow::Borrowed(tensor.bytes)));
+        }
+        let pristine = tensor.to_f32();
+        if adapters.is_empty() {
+            return Ok(Elements::F32(pristine));
+        }
+        let mut merged = pristine.to_vec();
+        for (adapter, strength) in adapters {
+            let delta = if is_bias {
+                match adapter.bias_delta(&pristine)? {
+                    Some(delta) => delta,
+                    None => continue,
+                }
+            } else {
+                adapter.delta(&pristine, tensor.shape)?
+            };
+            if delta.len() != merged.len() {
+                return Err(Error::Elements {
+                    key: key.into(),
+                    expected: merged.len(),
+                    found: delta.len(),
+                });
+            }
+            for (w, d) in merged.iter_mut().zip(&delta) {
+                *w += strength * d;
+            }
+        }
+        Ok(Elements::F32(Cow::Owned(merged)))
+    }
+}
