@@ -16,6 +16,7 @@ mod normalization;
 mod order;
 mod pool;
 mod reduction;
+mod reference;
 mod resize;
 mod row;
 mod slice;
@@ -23,6 +24,7 @@ mod state;
 mod tensor;
 mod transform;
 
+pub use reference::reference;
 pub use row::{Default, Domain, Operands, Opset, Param, Row};
 
 use crate::{Error, Result, Value, ValueType};

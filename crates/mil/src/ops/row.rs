@@ -116,8 +116,6 @@ pub enum Default {
     Absent,
     /// An int32 scalar.
     Int(i32),
-    /// An int32 vector.
-    Ints(&'static [i32]),
     /// A bool scalar.
     Bool(bool),
     /// A float scalar of the class dtype T.
@@ -150,7 +148,6 @@ impl Param {
     pub fn default_value(&self, float: DType) -> Option<Value> {
         match self.default {
             Default::Int(i) => Some(Value::int(i)),
-            Default::Ints(v) => Some(Value::ints(v)),
             Default::Bool(b) => Some(Value::bool(b)),
             Default::Float(x) => Some(Value::float(float, x)),
             Default::String(s) => Some(Value::string(s)),
