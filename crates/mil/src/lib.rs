@@ -8,6 +8,7 @@ mod builder;
 pub mod compiled;
 mod dtype;
 mod error;
+pub mod lints;
 pub mod ops;
 mod program;
 mod proto;
@@ -21,7 +22,7 @@ pub use error::Error;
 pub use program::{Binding, Block, Function, NamedType, Operation, Program};
 pub use proto::{MAX_DEPTH, from_model, from_proto, to_proto};
 pub use value::{Literal, Value, ValueData};
-pub use verify::{Finding, verify};
+pub use verify::{Finding, Rule, verify};
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -16,6 +16,7 @@ mod write;
 pub use write::{WeightFile, write};
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -43,6 +44,8 @@ pub struct Package {
     /// Paths below `Data` that the manifest lists but that are not there. Apple's reader refuses such a package; an
     /// empty folder `weights` is easily lost in archives and repositories, so here it is only reported.
     pub missing_items: Vec<String>,
+    /// Length of the model file in bytes.
+    pub model_bytes: u64,
     /// Files beside the model file, by their path from its folder with forward slashes.
     files: BTreeMap<String, Arc<Mapped>>,
 }
@@ -71,6 +74,9 @@ impl Package {
             path: path.to_path_buf(),
             model: read_model(&model_file)?,
             missing_items,
+            model_bytes: fs::metadata(&model_file)
+                .map_err(|e| Error::io("read", &model_file, e))?
+                .len(),
             files: files_beside(&model_file)?,
         })
     }
@@ -99,6 +105,12 @@ impl Package {
     /// Names of the files beside the model file as a model would name them, in order.
     pub fn file_names(&self) -> impl Iterator<Item = String> {
         self.files.keys().map(|name| format!("{MODEL_PATH}{name}"))
+    }
+
+    /// The bytes of a file beside the model file; `file_name` as in the model.
+    pub fn file(&self, file_name: &str) -> Option<&[u8]> {
+        let file = self.files.get(file_name.strip_prefix(MODEL_PATH)?)?;
+        Some(file)
     }
 
     /// Bytes of all files beside the model file together.

@@ -3,17 +3,47 @@
 mod literal;
 mod name;
 
-use crate::ops::{self, MAX_RANK, Operand, Opset, Site};
+use crate::ops::{self, MAX_RANK, Operand, Operands, Opset, Param, Site};
 use crate::{
-    Binding, Block, Dim, Function, MAX_DEPTH, NamedType, Operation, Program, TensorType, Value,
-    ValueType,
+    Binding, Block, DType, Dim, Error, Function, MAX_DEPTH, NamedType, Operation, Program,
+    TensorType, Value, ValueType,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+/// Which rule a program breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Rule {
+    /// Program version, number of functions and of block outputs, depth of blocks.
+    Form,
+    /// A known opset, with a block of its own.
+    Opset,
+    /// The op exists in the opset, with these parameters and dtypes.
+    Signature,
+    /// Names by the grammar.
+    Name,
+    /// Names that are words of the text form.
+    Reserved,
+    /// Defined before use, and once.
+    Scope,
+    /// Shapes fit together, declared types are the computed ones.
+    Type,
+    /// Literals are what their type says.
+    Literal,
+    /// A constant where one is needed.
+    Constness,
+    /// Operands of one dtype.
+    OneDType,
+    /// At most five dimensions.
+    Rank,
+}
+
 /// Something wrong with a program.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
+    /// The rule that is broken.
+    pub rule: Rule,
     /// Function, empty for the program as a whole.
     pub function: String,
     /// First output of the op, or the variable; empty for the function as a whole.
@@ -41,6 +71,7 @@ pub fn verify(program: &Program) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut whole = |text: String| {
         findings.push(Finding {
+            rule: Rule::Form,
             function: String::new(),
             op: String::new(),
             text,
@@ -62,13 +93,18 @@ pub fn verify(program: &Program) -> Vec<Finding> {
             findings: &mut findings,
         };
         if !name::is_identifier(name) {
-            v.add(name, format!("function name `{name}` is no identifier"));
+            v.add(
+                Rule::Name,
+                name,
+                format!("function name `{name}` is no identifier"),
+            );
         }
         v.function(function);
     }
     for (name, value) in &program.attributes {
         if let Some(text) = literal::misfit(value) {
             findings.push(Finding {
+                rule: Rule::Literal,
                 function: String::new(),
                 op: String::new(),
                 text: format!("attribute `{name}`: {text}"),
@@ -95,8 +131,9 @@ struct Verifier<'a> {
 }
 
 impl<'a> Verifier<'a> {
-    fn add(&mut self, op: &str, text: impl Into<String>) {
+    fn add(&mut self, rule: Rule, op: &str, text: impl Into<String>) {
         self.findings.push(Finding {
+            rule,
             function: self.function.into(),
             op: op.into(),
             text: text.into(),
@@ -106,13 +143,18 @@ impl<'a> Verifier<'a> {
     fn function(&mut self, f: &'a Function) {
         if f.body().is_none() {
             self.add(
+                Rule::Opset,
                 "",
                 format!("expected a block for opset `{}`, found none", f.opset),
             );
         }
         for (opset, block) in &f.blocks {
             if Opset::from_name(opset).is_none() {
-                self.add("", format!("expected a known opset, found `{opset}`"));
+                self.add(
+                    Rule::Opset,
+                    "",
+                    format!("expected a known opset, found `{opset}`"),
+                );
                 continue;
             }
             self.opset = opset;
@@ -140,12 +182,17 @@ impl<'a> Verifier<'a> {
         let name = variable.name.as_str();
         if !name::is_identifier(name) {
             self.add(
+                Rule::Name,
                 name,
                 format!("variable name `{name}` does not match [A-Za-z_][A-Za-z0-9_@]*"),
             );
         }
         if name::is_reserved(name) {
-            self.add(name, format!("variable name `{name}` is a reserved word"));
+            self.add(
+                Rule::Reserved,
+                name,
+                format!("variable name `{name}` is a reserved word"),
+            );
         }
         let known = Known {
             ty: &variable.ty,
@@ -153,7 +200,11 @@ impl<'a> Verifier<'a> {
             constant,
         };
         if scope.insert(name, known).is_some() {
-            self.add(name, format!("variable `{name}` is defined twice"));
+            self.add(
+                Rule::Scope,
+                name,
+                format!("variable `{name}` is defined twice"),
+            );
         }
     }
 
@@ -165,6 +216,7 @@ impl<'a> Verifier<'a> {
         let rank = inner.as_tensor().map_or(0, TensorType::rank);
         if rank > MAX_RANK && !kind.starts_with("constexpr_") {
             self.add(
+                Rule::Rank,
                 name,
                 format!("`{name}` has rank {rank}, expected at most {MAX_RANK}"),
             );
@@ -173,7 +225,11 @@ impl<'a> Verifier<'a> {
 
     fn block(&mut self, b: &'a Block, mut scope: Scope<'a>, depth: usize) {
         if depth >= MAX_DEPTH {
-            self.add("", format!("blocks are nested deeper than {MAX_DEPTH}"));
+            self.add(
+                Rule::Form,
+                "",
+                format!("blocks are nested deeper than {MAX_DEPTH}"),
+            );
             return;
         }
         let later: BTreeSet<&str> = b
@@ -187,11 +243,19 @@ impl<'a> Verifier<'a> {
         }
         for name in &b.outputs {
             if !scope.contains_key(name.as_str()) {
-                self.add(name, format!("block output `{name}` is not defined"));
+                self.add(
+                    Rule::Scope,
+                    name,
+                    format!("block output `{name}` is not defined"),
+                );
             }
         }
         if b.outputs.is_empty() {
-            self.add("", "expected at least one block output, found none");
+            self.add(
+                Rule::Form,
+                "",
+                "expected at least one block output, found none",
+            );
         }
     }
 
@@ -209,7 +273,11 @@ impl<'a> Verifier<'a> {
         let place = format!("op `{op}` (`{}`)", o.kind);
         for (attribute, value) in &o.attributes {
             if let Some(text) = literal::misfit(value) {
-                self.add(op, format!("{place}, attribute `{attribute}`: {text}"));
+                self.add(
+                    Rule::Literal,
+                    op,
+                    format!("{place}, attribute `{attribute}`: {text}"),
+                );
             }
         }
         let inputs = self.operands(o, op, &place, scope, later);
@@ -246,7 +314,11 @@ impl<'a> Verifier<'a> {
                 match binding {
                     Binding::Value(value) => {
                         if let Some(text) = literal::misfit(value) {
-                            self.add(op, format!("{place}, parameter `{parameter}`: {text}"));
+                            self.add(
+                                Rule::Literal,
+                                op,
+                                format!("{place}, parameter `{parameter}`: {text}"),
+                            );
                         }
                         operands.push(Operand {
                             ty: &value.ty,
@@ -271,6 +343,7 @@ impl<'a> Verifier<'a> {
                                 "is not defined"
                             };
                             self.add(
+                                Rule::Scope,
                                 op,
                                 format!(
                                     "{place}, parameter `{parameter}`: variable `{name}` {why}"
@@ -301,11 +374,12 @@ impl<'a> Verifier<'a> {
         };
         let computed = match ops::infer(&site) {
             Ok(types) => types,
-            Err(e) => return self.add(op, e.to_string()),
+            Err(e) => return self.add(broken(&site, &e), op, e.to_string()),
         };
         if computed.len() != o.outputs.len() {
             let (want, found) = (computed.len(), o.outputs.len());
             return self.add(
+                Rule::Type,
                 op,
                 format!("{place}: expected {want} outputs, found {found}"),
             );
@@ -313,6 +387,7 @@ impl<'a> Verifier<'a> {
         for (output, ty) in o.outputs.iter().zip(&computed) {
             if !agree(&output.ty, ty) {
                 self.add(
+                    Rule::Type,
                     op,
                     format!(
                         "{place}: output `{}` is declared {}, computed {ty}",
@@ -321,6 +396,46 @@ impl<'a> Verifier<'a> {
                 );
             }
         }
+    }
+}
+
+/// The rule behind an error of inference.
+fn broken(site: &Site<'_>, error: &Error) -> Rule {
+    let row = Opset::from_name(site.opset).and_then(|opset| ops::row(site.kind, opset));
+    let (Some(row), Error::Parameter { parameter, .. }) = (row, error) else {
+        return if row.is_some() {
+            Rule::Type
+        } else {
+            Rule::Signature
+        };
+    };
+    let (Some(param), Some(operands)) = (row.param(parameter), site.inputs.get(&**parameter))
+    else {
+        return match row.operands {
+            // Operands that are attributes are not among the inputs.
+            Operands::Attributes if site.attributes.contains_key(parameter) => Rule::Type,
+            _ => Rule::Signature,
+        };
+    };
+    if param.constant && operands.iter().any(|o| !o.constant) {
+        return Rule::Constness;
+    }
+    let dtypes = || operands.iter().map(|o| o.ty.as_tensor().map(|t| t.dtype));
+    let takes = |t: Option<DType>| t.is_some_and(|t| param.domain.types.contains(&t));
+    if !param.domain.types.is_empty() && !dtypes().all(takes) {
+        return Rule::Signature;
+    }
+    let class = |p: &&Param| param.domain.class.is_some() && p.domain.class == param.domain.class;
+    let of_class = row.params.iter().filter(class);
+    let all: BTreeSet<_> = of_class
+        .filter_map(|p| site.inputs.get(p.name))
+        .flatten()
+        .filter_map(|o| o.ty.as_tensor().map(|t| t.dtype))
+        .collect();
+    if all.len() > 1 {
+        Rule::OneDType
+    } else {
+        Rule::Type
     }
 }
 
