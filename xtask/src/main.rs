@@ -2,6 +2,7 @@
 
 mod check;
 mod codegen;
+mod synth;
 mod tests;
 mod tidy;
 
@@ -24,6 +25,8 @@ enum Task {
     Check,
     /// Generate the Core ML message types from `proto/`.
     Codegen(codegen::Args),
+    /// Make a full-size model with made-up weights under `target/synth/`.
+    Synth(synth::Args),
     /// All tests: Rust with plain cargo, then the load-check of every emitted package in coremltools.
     Test(tests::Options),
 }
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Check => check::run(),
         Task::Codegen(arguments) => codegen::run(&arguments),
+        Task::Synth(arguments) => synth::run(&arguments),
         Task::Test(options) => tests::run(&options),
     };
     match outcome {
