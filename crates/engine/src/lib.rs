@@ -25,6 +25,7 @@
 
 mod call;
 mod constant;
+mod constants;
 mod error;
 mod gemm;
 pub mod kernels;
@@ -38,6 +39,7 @@ mod simd;
 mod source;
 mod tensor;
 
+pub use constants::Constants;
 pub use error::Error;
 pub use model::{Feature, Interface, Model};
 pub use run::{Compute, Kernels, RunOptions};
