@@ -198,12 +198,54 @@ pub enum Error {
         item: String,
     },
     /// The model uses a weight file that is not there.
-    #[error("package `{}` has no weight file `{file_name}`", package.display())]
+    #[error("`{}` has no weight file `{file_name}`", package.display())]
     MissingWeights {
-        /// The package.
+        /// The package or compiled model.
         package: PathBuf,
         /// The name that the model gives.
         file_name: String,
+    },
+    /// A weight file of a package lies elsewhere than the manifest can say.
+    #[error("weight file `{file_name}` does not lie in the folder `weights`, as in every package")]
+    WeightPlace {
+        /// Its path from the folder of the model.
+        file_name: String,
+    },
+    /// `coremldata.bin` does not have the form of one.
+    #[error("`{}` does not describe a compiled ML Program: {reason}", path.display())]
+    CompiledDescription {
+        /// The file.
+        path: PathBuf,
+        /// What was expected and what was found.
+        reason: String,
+    },
+    /// A compiled model of another kind.
+    #[error(
+        "`{}` describes a model of kind {found}, expected 502 (an ML Program){}",
+        path.display(),
+        if *found == 202 { "\n\nhint: this is a pipeline; its models lie in `model0` and so on" } else { "" }
+    )]
+    CompiledKind {
+        /// The file.
+        path: PathBuf,
+        /// Field number of the kind in the model message.
+        found: u32,
+    },
+    /// The description in `coremldata.bin` is no Core ML message.
+    #[error("`{}` does not hold a model description", path.display())]
+    CompiledMessage {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: prost::DecodeError,
+    },
+    /// The program of a compiled model is no text.
+    #[error("`{}` is not UTF-8 text", path.display())]
+    CompiledText {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        source: std::str::Utf8Error,
     },
     /// The model file is no Core ML message.
     #[error("`{}` is not a Core ML model", path.display())]

@@ -101,7 +101,7 @@ impl Manifest {
 }
 
 /// Refuses a name that is empty, absolute, or goes up. `file` is where the name stands, for the message.
-pub(super) fn check_relative(name: &str, file: &Path) -> Result<()> {
+pub(crate) fn check_relative(name: &str, file: &Path) -> Result<()> {
     let inside = !name.is_empty()
         && !name.contains(['\\', '\0'])
         && Path::new(name)

@@ -13,24 +13,22 @@
 mod manifest;
 mod write;
 
+pub(crate) use manifest::check_relative;
 pub use write::{WeightFile, write};
+pub(crate) use write::{create, link};
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use prost::Message;
-use walkdir::WalkDir;
 
 use crate::blob::{BlobFile, BlobRecord};
 use crate::error::{Error, Result};
+use crate::files::ModelFiles;
 use crate::mmap::Mapped;
 use crate::proto::specification::Model;
 use manifest::Manifest;
 
-/// How the model names the folder that holds its own file.
-const MODEL_PATH: &str = "@model_path/";
 /// The weight file of every package that Gesso writes, as the model names it.
 pub const WEIGHT_FILE: &str = "@model_path/weights/weight.bin";
 
@@ -46,8 +44,10 @@ pub struct Package {
     pub missing_items: Vec<String>,
     /// Length of the model file in bytes.
     pub model_bytes: u64,
-    /// Files beside the model file, by their path from its folder with forward slashes.
-    files: BTreeMap<String, Arc<Mapped>>,
+    /// The file of the root model.
+    pub model_file: PathBuf,
+    /// Files beside the model file.
+    files: ModelFiles,
 }
 
 impl Package {
@@ -77,7 +77,8 @@ impl Package {
             model_bytes: fs::metadata(&model_file)
                 .map_err(|e| Error::io("read", &model_file, e))?
                 .len(),
-            files: files_beside(&model_file)?,
+            files: files_beside(path, &model_file)?,
+            model_file,
         })
     }
 
@@ -85,37 +86,34 @@ impl Package {
     ///
     /// Errors: `UnsafePath`, `MissingWeights`, and those of [`BlobFile::record`].
     pub fn blob(&self, file_name: &str, offset: u64) -> Result<BlobRecord<'_>> {
-        self.blob_file(file_name)?.record(offset)
+        self.files.blob(file_name, offset)
     }
 
     /// A whole weight file; `file_name` as in the model.
     ///
     /// Errors: `UnsafePath`, `MissingWeights`, `BlobHeader`, `BlobVersion`.
     pub fn blob_file(&self, file_name: &str) -> Result<BlobFile<'_>> {
-        let missing = || Error::MissingWeights {
-            package: self.path.clone(),
-            file_name: file_name.to_owned(),
-        };
-        let relative = file_name.strip_prefix(MODEL_PATH).ok_or_else(missing)?;
-        manifest::check_relative(relative, &self.path)?;
-        let file = self.files.get(relative).ok_or_else(missing)?;
-        BlobFile::new(file, file.path().display().to_string())
+        self.files.blob_file(file_name)
+    }
+
+    /// The files beside the model file; a clone of them keeps the maps alive without the model.
+    pub fn files(&self) -> &ModelFiles {
+        &self.files
     }
 
     /// Names of the files beside the model file as a model would name them, in order.
     pub fn file_names(&self) -> impl Iterator<Item = String> {
-        self.files.keys().map(|name| format!("{MODEL_PATH}{name}"))
+        self.files.names()
     }
 
     /// The bytes of a file beside the model file; `file_name` as in the model.
     pub fn file(&self, file_name: &str) -> Option<&[u8]> {
-        let file = self.files.get(file_name.strip_prefix(MODEL_PATH)?)?;
-        Some(file)
+        self.files.file(file_name).ok().map(|file| &**file)
     }
 
     /// Bytes of all files beside the model file together.
     pub fn weight_bytes(&self) -> u64 {
-        self.files.values().map(|file| file.len() as u64).sum()
+        self.files.bytes()
     }
 }
 
@@ -130,25 +128,14 @@ pub fn read_model(path: &Path) -> Result<Model> {
     })
 }
 
-/// Maps every regular file in the folder of the model file and below, the model file itself left out.
-fn files_beside(model_file: &Path) -> Result<BTreeMap<String, Arc<Mapped>>> {
-    let folder = model_file.parent().unwrap_or(Path::new("."));
-    let mut files = BTreeMap::new();
-    // Caches hold the files of a package as symbolic links.
-    for entry in WalkDir::new(folder).follow_links(true).sort_by_file_name() {
-        let entry = entry.map_err(|e| {
-            let path = e.path().unwrap_or(folder).to_path_buf();
-            Error::io("read", &path, e.into())
-        })?;
-        if !entry.file_type().is_file() || entry.path() == model_file {
-            continue;
-        }
-        let relative = entry.path().strip_prefix(folder).unwrap_or(entry.path());
-        let name: Vec<_> = relative
-            .components()
-            .map(|part| part.as_os_str().to_string_lossy())
-            .collect();
-        files.insert(name.join("/"), Arc::new(Mapped::open(entry.path())?));
-    }
-    Ok(files)
+/// The files beside a model file of the package or folder `owner`, the model file itself left out.
+///
+/// Errors: `NotAFile`, `Io`.
+fn files_beside(owner: &Path, model_file: &Path) -> Result<ModelFiles> {
+    let folder = match model_file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let own = model_file.file_name().map(|n| n.to_string_lossy());
+    ModelFiles::map(owner, folder, |name| Some(name) == own.as_deref())
 }

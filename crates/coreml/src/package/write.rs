@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use super::manifest::{self, Item, Manifest};
+use super::manifest::{self, Item, Manifest, check_relative};
 use crate::error::{Error, Result};
 use crate::mmap::Mapped;
 use crate::proto::specification::Model;
@@ -27,6 +27,8 @@ pub enum WeightFile<'a> {
     Move(&'a Path),
     /// This file, which other packages share; copied where the file system has no hard links.
     HardLink(&'a Path),
+    /// These files, by their path from the folder of the model; all of them in `weights`. Shared like `HardLink`.
+    HardLinkAll(&'a BTreeMap<String, PathBuf>),
 }
 
 /// Writes a package into the folder `dir`, which is made when it is missing and must hold no package yet.
@@ -51,11 +53,10 @@ pub fn write(dir: &Path, model: &Model, weights: WeightFile<'_>) -> Result<()> {
             identifier("weights", &Mapped::open(&weight_file)?)
         }
         WeightFile::HardLink(from) => {
-            if fs::hard_link(from, &weight_file).is_err() {
-                copy(from, &weight_file)?;
-            }
+            link(from, &weight_file)?;
             identifier("weights", &Mapped::open(&weight_file)?)
         }
+        WeightFile::HardLinkAll(files) => link_all(&inner, files)?,
     };
 
     let item = |name: &str, description: &str| Item {
@@ -73,6 +74,38 @@ pub fn write(dir: &Path, model: &Model, weights: WeightFile<'_>) -> Result<()> {
     ]);
     let path = dir.join(manifest::FILE_NAME);
     create(&path, &Manifest::new(items, model_id).to_bytes(&path)?)
+}
+
+/// Links files into the folder `weights` below `inner` and returns the identifier of that folder: for a single
+/// `weights/weight.bin` the one that every package has, else one over names and contents.
+fn link_all(inner: &Path, files: &BTreeMap<String, PathBuf>) -> Result<String> {
+    let mut content = Sha256::new();
+    for (name, from) in files {
+        check_relative(name, inner)?;
+        if !name.starts_with("weights/") {
+            return Err(Error::WeightPlace {
+                file_name: name.clone(),
+            });
+        }
+        let to = inner.join(name);
+        let folder = to.parent().unwrap_or(inner);
+        fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
+        link(from, &to)?;
+        let bytes = Mapped::open(&to)?;
+        if name == "weights/weight.bin" && files.len() == 1 {
+            return Ok(identifier("weights", &bytes));
+        }
+        content.update((name.len() as u64).to_le_bytes());
+        content.update(name.as_bytes());
+        content.update((bytes.len() as u64).to_le_bytes());
+        for chunk in bytes.chunks(CHUNK) {
+            content.update(chunk);
+        }
+    }
+    if files.is_empty() {
+        return Ok(identifier("weights", &[]));
+    }
+    Ok(identifier("weights", &content.finalize()))
 }
 
 /// A UUID of version 8 from the SHA-256 of a label and the content of an item, in lower case.
@@ -100,7 +133,7 @@ fn identifier(label: &str, content: &[u8]) -> String {
 }
 
 /// Makes a new file with these bytes.
-fn create(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<()> {
     File::create_new(path)
         .and_then(|mut file| file.write_all(bytes))
         .map_err(|e| Error::io("write", path, e))
@@ -114,6 +147,17 @@ fn relocate(from: &Path, to: &Path) -> Result<()> {
             fs::remove_file(from).map_err(|e| Error::io("remove", from, e))
         }
         result => result.map_err(|e| Error::io("move", from, e)),
+    }
+}
+
+/// Makes `to` the same file as `from`, or a copy where the file system has no hard links.
+pub(crate) fn link(from: &Path, to: &Path) -> Result<()> {
+    // A link to a symbolic link would keep the link, not the file.
+    let from = fs::canonicalize(from).map_err(|e| Error::io("open", from, e))?;
+    match fs::hard_link(&from, to) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Err(Error::io("create", to, e)),
+        Err(_) => copy(&from, to),
     }
 }
 
