@@ -102,6 +102,65 @@ pub(crate) fn parallel_product(c: &mut Target<'_>, sizes: Sizes, a: Matrix<'_>, 
     });
 }
 
+/// A band of columns of a row-major matrix, for one task.
+pub(crate) struct Band<'a> {
+    /// Its first column.
+    pub(crate) first: usize,
+    /// Its number of columns.
+    pub(crate) width: usize,
+    rows: usize,
+    step: usize,
+    start: *mut f32,
+    whole: std::marker::PhantomData<&'a mut [f32]>,
+}
+
+impl Band<'_> {
+    /// Adds (or writes, without `add`) `a [rows, k] · b [k, width]`.
+    pub(crate) fn product(&mut self, k: usize, a: Matrix<'_>, b: Matrix<'_>, add: bool) {
+        let sizes = Sizes {
+            m: self.rows,
+            k,
+            n: self.width,
+        };
+        assert!(
+            a.holds(sizes.m, k) && b.holds(k, sizes.n),
+            "a product of {sizes:?} exceeds its operands"
+        );
+        // SAFETY: `bands` made this band from a matrix that holds all its rows, and no other band has its columns.
+        unsafe { raw(self.start, self.step, add, sizes, a, b) }
+    }
+}
+
+/// Runs `f` in parallel for each band of `width` columns of a matrix with `step` columns; `scratch` makes what a thread
+/// reuses from band to band.
+pub(crate) fn bands<S>(
+    c: &mut [f32],
+    step: usize,
+    width: usize,
+    scratch: impl Fn() -> S + Sync + Send,
+    f: impl Fn(&mut S, &mut Band<'_>) + Sync + Send,
+) {
+    if step == 0 || width == 0 {
+        return;
+    }
+    let rows = c.len() / step;
+    let base = Shared(c.as_mut_ptr());
+    (0..step.div_ceil(width))
+        .into_par_iter()
+        .for_each_init(scratch, |scratch, band| {
+            let first = band * width;
+            let mut band = Band {
+                first,
+                width: width.min(step - first),
+                rows,
+                step,
+                start: base.at(first),
+                whole: std::marker::PhantomData,
+            };
+            f(scratch, &mut band);
+        });
+}
+
 /// Tile of the output: a function of the shape only.
 fn tile(m: usize, n: usize) -> (usize, usize) {
     let piece = |size: usize, other: usize| {

@@ -1,9 +1,12 @@
 //! The table itself.
 
+use super::fast::elementwise;
+use super::fast::norm::{Sum, reduce_sum};
 use super::naive::binary::{Arithmetic, arithmetic, compared, logical, select};
 use super::naive::{conv, creation, gather, layout, linear, normalization, pool, reduce, resize};
 use super::naive::{slice, unary};
 use super::{Fast, Kernel, Naive, fast};
+use crate::simd::{Binary, Unary};
 use unary::{map, with_alpha_beta, with_epsilon};
 
 const fn row(name: &'static str, naive: Naive) -> Kernel {
@@ -24,22 +27,38 @@ const fn with_fast(name: &'static str, naive: Naive, fast: Fast) -> Kernel {
 
 /// One row per op.
 pub(super) const KERNELS: &[Kernel] = &[
-    row("conv", conv::conv),
+    with_fast("conv", conv::conv, fast::conv::conv),
     row("conv_transpose", conv::conv_transpose),
     with_fast("linear", linear::linear, fast::linear::linear),
     with_fast("matmul", linear::matmul, fast::linear::matmul),
-    row("einsum", linear::einsum),
-    row("softmax", reduce::softmax),
-    row("layer_norm", normalization::layer_norm),
-    row("instance_norm", normalization::instance_norm),
+    with_fast("einsum", linear::einsum, fast::einsum::einsum),
+    with_fast("softmax", reduce::softmax, fast::softmax::softmax),
+    with_fast(
+        "layer_norm",
+        normalization::layer_norm,
+        fast::norm::layer_norm,
+    ),
+    with_fast(
+        "instance_norm",
+        normalization::instance_norm,
+        fast::norm::instance_norm,
+    ),
     row("batch_norm", normalization::batch_norm),
     row("l2_norm", normalization::l2_norm),
     row("avg_pool", pool::avg_pool),
     row("max_pool", pool::max_pool),
     row("l2_pool", pool::l2_pool),
     // Reductions.
-    row("reduce_sum", |c| reduce::reduce(c, reduce::sum)),
-    row("reduce_mean", |c| reduce::reduce(c, reduce::mean)),
+    with_fast(
+        "reduce_sum",
+        |c| reduce::reduce(c, reduce::sum),
+        |c| reduce_sum(c, Sum::Plain),
+    ),
+    with_fast(
+        "reduce_mean",
+        |c| reduce::reduce(c, reduce::mean),
+        |c| reduce_sum(c, Sum::Mean),
+    ),
     row("reduce_max", |c| reduce::reduce(c, reduce::max)),
     row("reduce_min", |c| reduce::reduce(c, reduce::min)),
     row("reduce_prod", |c| reduce::reduce(c, |v| v.iter().product())),
@@ -49,9 +68,11 @@ pub(super) const KERNELS: &[Kernel] = &[
     row("reduce_l2_norm", |c| {
         reduce::reduce(c, |v| libm::sqrt(v.iter().map(|x| x * x).sum()))
     }),
-    row("reduce_sum_square", |c| {
-        reduce::reduce(c, |v| v.iter().map(|x| x * x).sum())
-    }),
+    with_fast(
+        "reduce_sum_square",
+        |c| reduce::reduce(c, |v| v.iter().map(|x| x * x).sum()),
+        |c| reduce_sum(c, Sum::Squares),
+    ),
     row("reduce_log_sum", |c| {
         reduce::reduce(c, |v| libm::log(reduce::sum(v)))
     }),
@@ -62,12 +83,28 @@ pub(super) const KERNELS: &[Kernel] = &[
     row("reduce_argmin", |c| reduce::reduce_arg(c, |a, b| a < b)),
     row("cumsum", reduce::cumsum),
     // Activations.
-    row("relu", |c| map(c, |x| if x < 0.0 { 0.0 } else { x })),
+    with_fast(
+        "relu",
+        |c| map(c, |x| if x < 0.0 { 0.0 } else { x }),
+        |c| elementwise::unary(c, Unary::Relu),
+    ),
     row("relu6", |c| map(c, |x| unary::clipped(x, 0.0, 6.0))),
-    row("sigmoid", |c| map(c, unary::sigmoid)),
-    row("silu", |c| map(c, |x| x * unary::sigmoid(x))),
-    row("gelu", unary::gelu),
-    row("tanh", |c| map(c, libm::tanh)),
+    with_fast(
+        "sigmoid",
+        |c| map(c, unary::sigmoid),
+        |c| elementwise::unary(c, Unary::Sigmoid),
+    ),
+    with_fast(
+        "silu",
+        |c| map(c, |x| x * unary::sigmoid(x)),
+        |c| elementwise::unary(c, Unary::Silu),
+    ),
+    with_fast("gelu", unary::gelu, elementwise::gelu),
+    with_fast(
+        "tanh",
+        |c| map(c, libm::tanh),
+        |c| elementwise::unary(c, Unary::Tanh),
+    ),
     row("softplus", |c| {
         map(c, |x| x.max(0.0) + libm::log1p(libm::exp(-x.abs())))
     }),
@@ -95,73 +132,119 @@ pub(super) const KERNELS: &[Kernel] = &[
         with_alpha_beta(c, |x, a, b| if x < 0.0 { (a * x).min(b) } else { x.min(b) })
     }),
     // Elementwise, one operand.
-    row("abs", |c| map(c, f64::abs)),
+    with_fast(
+        "abs",
+        |c| map(c, f64::abs),
+        |c| elementwise::unary(c, Unary::Abs),
+    ),
     row("acos", |c| map(c, libm::acos)),
     row("asin", |c| map(c, libm::asin)),
     row("atan", |c| map(c, libm::atan)),
     row("atanh", |c| map(c, libm::atanh)),
     row("cast", unary::cast),
     row("ceil", |c| map(c, libm::ceil)),
-    row("clip", |c| with_alpha_beta(c, unary::clipped)),
+    with_fast(
+        "clip",
+        |c| with_alpha_beta(c, unary::clipped),
+        elementwise::clip,
+    ),
     row("cos", |c| map(c, libm::cos)),
     row("cosh", |c| map(c, libm::cosh)),
-    row("erf", |c| map(c, libm::erf)),
-    row("exp", |c| map(c, libm::exp)),
+    with_fast(
+        "erf",
+        |c| map(c, libm::erf),
+        |c| elementwise::unary(c, Unary::Erf),
+    ),
+    with_fast(
+        "exp",
+        |c| map(c, libm::exp),
+        |c| elementwise::unary(c, Unary::Exp),
+    ),
     row("exp2", |c| map(c, libm::exp2)),
     row("floor", |c| map(c, libm::floor)),
-    row("inverse", |c| with_epsilon(c, 1e-4, |x, e| 1.0 / (x + e))),
+    with_fast(
+        "inverse",
+        |c| with_epsilon(c, 1e-4, |x, e| 1.0 / (x + e)),
+        |c| elementwise::with_epsilon(c, 1e-4, Unary::Inverse),
+    ),
     row("log", |c| with_epsilon(c, 1e-45, |x, e| libm::log(x + e))),
     row("logical_not", unary::logical_not),
     row("round", |c| map(c, unary::round)),
-    row("rsqrt", |c| {
-        with_epsilon(c, 1e-12, |x, e| 1.0 / libm::sqrt(x + e))
-    }),
+    with_fast(
+        "rsqrt",
+        |c| with_epsilon(c, 1e-12, |x, e| 1.0 / libm::sqrt(x + e)),
+        |c| elementwise::with_epsilon(c, 1e-12, Unary::Rsqrt),
+    ),
     row("sign", |c| map(c, unary::sign)),
     row("sin", |c| map(c, libm::sin)),
     row("sinh", |c| map(c, libm::sinh)),
-    row("sqrt", |c| map(c, libm::sqrt)),
-    row("square", |c| map(c, |x| x * x)),
+    with_fast(
+        "sqrt",
+        |c| map(c, libm::sqrt),
+        |c| elementwise::unary(c, Unary::Sqrt),
+    ),
+    with_fast(
+        "square",
+        |c| map(c, |x| x * x),
+        |c| elementwise::unary(c, Unary::Square),
+    ),
     row("tan", |c| map(c, libm::tan)),
     row("threshold", |c| {
         with_alpha_beta(c, |x, a, _| if x < a { a } else { x })
     }),
     // Elementwise, two operands.
-    row("add", |c| {
-        arithmetic(
-            c,
-            Arithmetic {
-                float: |a, b| a + b,
-                int: |a, b| a + b,
-            },
-        )
-    }),
-    row("sub", |c| {
-        arithmetic(
-            c,
-            Arithmetic {
-                float: |a, b| a - b,
-                int: |a, b| a - b,
-            },
-        )
-    }),
-    row("mul", |c| {
-        arithmetic(
-            c,
-            Arithmetic {
-                float: |a, b| a * b,
-                int: |a, b| a.wrapping_mul(b),
-            },
-        )
-    }),
-    row("real_div", |c| {
-        arithmetic(
-            c,
-            Arithmetic {
-                float: |a, b| a / b,
-                int: |a, b| a.checked_div(b).unwrap_or(0),
-            },
-        )
-    }),
+    with_fast(
+        "add",
+        |c| {
+            arithmetic(
+                c,
+                Arithmetic {
+                    float: |a, b| a + b,
+                    int: |a, b| a + b,
+                },
+            )
+        },
+        |c| elementwise::binary(c, Binary::Add),
+    ),
+    with_fast(
+        "sub",
+        |c| {
+            arithmetic(
+                c,
+                Arithmetic {
+                    float: |a, b| a - b,
+                    int: |a, b| a - b,
+                },
+            )
+        },
+        |c| elementwise::binary(c, Binary::Sub),
+    ),
+    with_fast(
+        "mul",
+        |c| {
+            arithmetic(
+                c,
+                Arithmetic {
+                    float: |a, b| a * b,
+                    int: |a, b| a.wrapping_mul(b),
+                },
+            )
+        },
+        |c| elementwise::binary(c, Binary::Mul),
+    ),
+    with_fast(
+        "real_div",
+        |c| {
+            arithmetic(
+                c,
+                Arithmetic {
+                    float: |a, b| a / b,
+                    int: |a, b| a.checked_div(b).unwrap_or(0),
+                },
+            )
+        },
+        |c| elementwise::binary(c, Binary::Div),
+    ),
     row("floor_div", |c| {
         let int = |a: i64, b: i64| {
             if b == 0 {
@@ -193,26 +276,34 @@ pub(super) const KERNELS: &[Kernel] = &[
             },
         )
     }),
-    row("maximum", |c| {
-        let float = |a: f64, b: f64| if b > a || b.is_nan() { b } else { a };
-        arithmetic(
-            c,
-            Arithmetic {
-                float,
-                int: i64::max,
-            },
-        )
-    }),
-    row("minimum", |c| {
-        let float = |a: f64, b: f64| if b < a || b.is_nan() { b } else { a };
-        arithmetic(
-            c,
-            Arithmetic {
-                float,
-                int: i64::min,
-            },
-        )
-    }),
+    with_fast(
+        "maximum",
+        |c| {
+            let float = |a: f64, b: f64| if b > a || b.is_nan() { b } else { a };
+            arithmetic(
+                c,
+                Arithmetic {
+                    float,
+                    int: i64::max,
+                },
+            )
+        },
+        |c| elementwise::binary(c, Binary::Max),
+    ),
+    with_fast(
+        "minimum",
+        |c| {
+            let float = |a: f64, b: f64| if b < a || b.is_nan() { b } else { a };
+            arithmetic(
+                c,
+                Arithmetic {
+                    float,
+                    int: i64::min,
+                },
+            )
+        },
+        |c| elementwise::binary(c, Binary::Min),
+    ),
     row("equal", |c| compared(c, |a, b| a == b)),
     row("not_equal", |c| compared(c, |a, b| a != b)),
     row("greater", |c| compared(c, |a, b| a > b)),
