@@ -118,6 +118,24 @@ fn whole_components_may_be_absent() {
 }
 
 #[test]
+fn an_averaged_copy_does_not_stand_for_the_unet() {
+    let tensors = single()
+        .into_iter()
+        .map(
+            |(name, tensor)| match name.strip_prefix("model.diffusion_model.") {
+                Some(rest) => (
+                    format!("model_ema.diffusion_model{}", rest.replace('.', "")),
+                    tensor,
+                ),
+                None => (name, tensor),
+            },
+        )
+        .collect();
+    let text = message(&tensors);
+    assert!(text.contains("only as an averaged (EMA) copy"), "{text}");
+}
+
+#[test]
 fn unknown_tensors_are_refused_unless_allowed() {
     let mut tensors = single();
     let stray = (StDType::F16, vec![1], vec![0; 2]);
@@ -352,6 +370,48 @@ fn variants_and_shards_of_a_folder() {
     assert!(
         text.starts_with(&format!("tensor `{name}` stands twice")),
         "{text}"
+    );
+}
+
+#[test]
+fn old_folders_name_the_attention_of_the_vae_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    let vae = dir.path().join("vae");
+    std::fs::create_dir(&vae).unwrap();
+    let from = fixture("goldens/models/sd1/vae");
+    std::fs::copy(from.join("config.json"), vae.join("config.json")).unwrap();
+    let words = [
+        ("to_q", "query"),
+        ("to_k", "key"),
+        ("to_v", "value"),
+        ("to_out.0", "proj_attn"),
+    ];
+    let mut old = Owned::new();
+    let mut renamed = 0;
+    for (name, mut tensor) in read(&from.join("diffusion_pytorch_model.safetensors")) {
+        let word = words.iter().find(|(w, _)| name.contains(&format!(".{w}.")));
+        let name = match word {
+            Some((new, old)) => name.replace(new, old),
+            None => name,
+        };
+        renamed += usize::from(word.is_some());
+        // Some of these folders keep the weights as 1×1 convolutions.
+        if word.is_some() && tensor.1.len() == 2 {
+            tensor.1.extend([1, 1]);
+        }
+        old.insert(name, tensor);
+    }
+    assert_eq!(renamed, 16);
+    write(&vae.join("diffusion_pytorch_model.safetensors"), &old, &[]);
+    let c = Checkpoint::open(dir.path(), &OpenOptions::default()).unwrap();
+    let whole = open(&single(), &options()).unwrap();
+    let only_vae = [Component::Vae];
+    assert_eq!(c.source_hash(&only_vae), whole.source_hash(&only_vae));
+    assert_eq!(
+        c.component(Component::Vae)
+            .unwrap()
+            .source_key("encoder.mid_block.attentions.0.to_out.0.bias"),
+        Some("encoder.mid_block.attentions.0.proj_attn.bias")
     );
 }
 

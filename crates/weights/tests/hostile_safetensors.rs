@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use gesso_weights::StFile;
+use proptest::prelude::*;
 
 /// A file with this header and `data` zero bytes behind it.
 fn file(header: &str, data: usize) -> Vec<u8> {
@@ -212,4 +213,34 @@ fn a_header_length_that_looks_like_another_kind_is_read() {
 fn a_missing_file_is_named() {
     let error = StFile::open("no/such.safetensors").unwrap_err();
     assert_eq!(error.to_string(), "cannot open `no/such.safetensors`");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+    /// Whatever is changed in a file, it is read or refused; what is read lies within the file.
+    #[test]
+    fn changed_files_never_break_the_reader(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        length in any::<prop::sample::Index>(),
+        cut in any::<bool>(),
+    ) {
+        let header = r#"{"a":{"dtype":"F16","shape":[2,3],"data_offsets":[0,12]},
+            "b":{"dtype":"F8_E4M3","shape":[5],"data_offsets":[12,17]}}"#;
+        let mut bytes = file(header, 17);
+        for (at, value) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        if cut {
+            bytes.truncate(length.index(bytes.len()));
+        }
+        let size = bytes.len();
+        if let Ok(st) = StFile::from_bytes("x", bytes) {
+            for tensor in st.tensors() {
+                prop_assert!(tensor.bytes.len() < size);
+                let elements: usize = tensor.shape.iter().product();
+                prop_assert_eq!(tensor.to_f32().len(), elements);
+            }
+        }
+    }
 }

@@ -150,6 +150,16 @@ impl<'o> Build<'o> {
                 reason: "its UNet takes no text states".into(),
             });
         }
+        let averaged =
+            |(name, _): &&(String, String)| name.starts_with("model_ema.diffusion_model");
+        if let Some((name, _)) = self.left.iter().find(averaged).filter(|_| unet.is_none()) {
+            return Err(Error::NotACheckpoint {
+                reason: format!(
+                    "its UNet is there only as an averaged (EMA) copy, as in `{name}`, which is not read"
+                ),
+                path: self.path,
+            });
+        }
         if unet.is_none() && text_encoder.is_none() && vae.is_none() {
             return Err(Error::NotACheckpoint {
                 path: self.path,
