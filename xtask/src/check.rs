@@ -18,6 +18,7 @@ pub(crate) fn run() -> anyhow::Result<bool> {
         ],
     )?;
     ok &= codegen::run(&codegen::Args { check: true })?;
+    ok &= step("cargo", &["xtask", "codegen", "--check"])?;
     ok &= tidy::run()?;
     Ok(ok)
 }

@@ -1,5 +1,6 @@
 //! Development tasks of Gesso: `cargo xtask help`.
 
+mod bench;
 mod check;
 mod codegen;
 mod synth;
@@ -27,6 +28,8 @@ enum Task {
     Codegen(codegen::Args),
     /// Make a full-size model with made-up weights under `target/synth/`.
     Synth(synth::Args),
+    /// Measure the full-size run: seconds and peak anonymous memory of each command.
+    Bench(bench::Options),
     /// All tests: Rust with plain cargo, then the load-check of every emitted package in coremltools.
     Test(tests::Options),
 }
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Task::Check => check::run(),
         Task::Codegen(arguments) => codegen::run(&arguments),
         Task::Synth(arguments) => synth::run(&arguments),
+        Task::Bench(options) => bench::run(&options),
         Task::Test(options) => tests::run(&options),
     };
     match outcome {

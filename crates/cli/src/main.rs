@@ -1,9 +1,17 @@
 //! `gesso`: prepares Stable Diffusion models for Apple devices.
 
 mod args;
+mod assets;
+mod base;
 mod commands;
+mod embedded;
+mod lettering;
+mod measure;
+mod networks;
 mod picture;
 mod progress;
+mod selftest;
+mod source;
 mod table;
 
 use clap::Parser;

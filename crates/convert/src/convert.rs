@@ -164,10 +164,25 @@ fn convert_in(
             .is_some()
             .then(|| checkpoint.vae_config().map(|c| c.scaling_factor))
             .transpose()?,
+        tensors: tensors(checkpoint),
         unused: report.unused.clone(),
     };
     folder.write(dir)?;
     Ok(report)
+}
+
+/// Shapes of what a LoRA may touch.
+fn tensors(checkpoint: &Checkpoint) -> BTreeMap<String, Vec<usize>> {
+    let adaptable = checkpoint
+        .components()
+        .filter(|(c, _)| *c != Component::Vae);
+    adaptable
+        .flat_map(|(component, tensors)| {
+            tensors
+                .iter()
+                .map(move |t| (format!("{component}:{}", t.name), t.shape.to_vec()))
+        })
+        .collect()
 }
 
 fn unused(checkpoint: &Checkpoint) -> Vec<(String, String)> {

@@ -2,9 +2,11 @@
 
 use crate::asset::hex;
 use crate::built::{Built, Feature};
+use crate::merged::split_key;
 use crate::report::{BakedReport, PackageReport};
 use crate::slots::{Slot, SlotModule, SlotTable};
 use crate::{Error, Result};
+use gesso_weights::lora::ModuleTable;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -39,6 +41,9 @@ pub struct FolderInfo {
     pub scheduler: serde_json::Value,
     /// Factor between the VAE's latents and the UNet's.
     pub scaling_factor: Option<f32>,
+    /// Shapes of the source's tensors that a LoRA may touch, by `<component>:<tensor>`, so that an adapter can be made without
+    /// the source.
+    pub tensors: BTreeMap<String, Vec<usize>>,
     /// Tensors of the source that nothing uses, with the reason.
     pub unused: Vec<(String, String)>,
 }
@@ -214,6 +219,24 @@ impl FolderInfo {
         })?;
         bytes.push(b'\n');
         std::fs::write(&path, bytes).map_err(|e| Error::io(&path, e))
+    }
+
+    /// The modules of the source that a LoRA may touch.
+    ///
+    /// Errors: [`Error::Json`] for a tensor of an unknown component.
+    pub fn module_table(&self) -> Result<ModuleTable> {
+        let tensors = self
+            .tensors
+            .iter()
+            .map(|(key, shape)| match split_key(key) {
+                Some((component, name)) => Ok((component, name, shape.as_slice())),
+                None => Err(Error::Json {
+                    file: FOLDER_FILE.into(),
+                    reason: format!("`tensors`: `{key}` does not begin with a component"),
+                }),
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(ModuleTable::from_tensors(tensors))
     }
 
     /// The slot tables by component, rebuilt from the modules.

@@ -1,0 +1,298 @@
+//! The command line: every option that the commands take.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Prepares Stable Diffusion models for Apple devices.
+#[derive(Parser, Debug)]
+#[command(name = "gesso", version, about, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Threads to use; 0 means one per core. Output bytes do not depend on it.
+    #[arg(long, global = true, default_value_t = 0, value_name = "N")]
+    pub(crate) threads: usize,
+    /// Print a JSON document on stdout instead of a table.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Convert a checkpoint to Core ML packages.
+    Convert(Convert),
+    /// Make an adapter asset from a LoRA.
+    Adapter(Adapter),
+    /// Generate a picture from a converted folder.
+    Generate(Generate),
+    /// Measure what a conversion lost against its source.
+    Verify(Verify),
+    /// Run one package on tensors from a file.
+    Run(Run),
+    /// The main job on the built-in shapes model: convert, adapt, verify, generate a grid.
+    Demo(Demo),
+}
+
+/// Arithmetic of the written programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Precision {
+    /// Weights and activations in fp16, as apps expect.
+    Fp16,
+    /// Weights and activations in fp32.
+    Fp32,
+}
+
+/// How attention is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Attention {
+    /// One einsum pair per head; runs well on the Neural Engine.
+    SplitEinsum,
+    /// All heads at once by matmul; runs well on the GPU.
+    Original,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Convert {
+    /// A diffusers folder or a single-file checkpoint (.safetensors).
+    pub(crate) checkpoint: PathBuf,
+    /// Folder to write.
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    /// Bits per weight of text encoder and UNet: 16 (as they are), or a palette of 8, 6, 4, 2 or 1 bits.
+    #[arg(long, default_value_t = 16, value_name = "N")]
+    pub(crate) bits: u8,
+    /// Bits for the tensors whose name matches a pattern (`*` stands for anything), for instance
+    /// `unet:*.conv_shortcut.*=16`; the last match wins.
+    #[arg(long, value_name = "PATTERN=BITS")]
+    pub(crate) palettize: Vec<String>,
+    /// Arithmetic of the programs.
+    #[arg(long, value_enum, default_value_t = Precision::Fp16)]
+    pub(crate) precision: Precision,
+    /// How attention is written.
+    #[arg(long, value_enum, default_value_t = Attention::SplitEinsum)]
+    pub(crate) attention: Attention,
+    /// Picture size in pixels, multiples of 8 [default: the model's own].
+    #[arg(long, value_name = "WxH")]
+    pub(crate) size: Option<String>,
+    /// A LoRA baked into the weights, with its strength (`FILE:0.8`, or `FILE:unet=0.8,te=0.4`); any number of them.
+    #[arg(long, value_name = "FILE:STRENGTH")]
+    pub(crate) lora: Vec<String>,
+    /// Rank of the adapter slots in the extra packages UnetAdaptable and TextEncoderAdaptable: a multiple of 32, or 0
+    /// for none.
+    #[arg(long, default_value_t = 32, value_name = "R")]
+    pub(crate) adapter_rank: usize,
+    /// Name of the model in the packages [default: what the source says].
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Author of the model in the packages [default: what the source says].
+    #[arg(long)]
+    pub(crate) author: Option<String>,
+    /// Licence of the model in the packages [default: what the source says].
+    #[arg(long)]
+    pub(crate) license: Option<String>,
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// LoRA tensors that may stay unused, by pattern.
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) ignore: Vec<String>,
+    /// Replace the output folder if it exists.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// What a checkpoint file may not say itself.
+#[derive(Args, Debug, Default, Clone)]
+pub(crate) struct Source {
+    /// Folder with vocab.json and merges.txt, for checkpoints without a tokenizer.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) tokenizer: Option<PathBuf>,
+    /// Diffusers folder whose config.json files describe a single-file checkpoint that is not of the usual size.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) config: Option<PathBuf>,
+    /// Go on although the checkpoint has tensors that Gesso does not know; they are listed in the report.
+    #[arg(long)]
+    pub(crate) allow_unknown: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Adapter {
+    /// LoRA file, or a PEFT folder.
+    pub(crate) lora: PathBuf,
+    /// Converted folder that the adapter is for.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) base: PathBuf,
+    /// Asset to write (.mlmodelcassets).
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Name shown to users [default: from the LoRA's metadata or file name].
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Strength that apps start with.
+    #[arg(long, default_value_t = 1.0, value_name = "S")]
+    pub(crate) strength: f32,
+    /// Refuse instead of approximating when the LoRA's rank is above the base's.
+    #[arg(long)]
+    pub(crate) exact: bool,
+    /// Tensors that may stay unused, by pattern; recorded in the manifest.
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) ignore: Vec<String>,
+    /// Replace the asset if it exists.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Arithmetic of the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Compute {
+    /// Everything in fp32.
+    Fp32,
+    /// Every value that the program declares fp16 is rounded to fp16 after its op.
+    Fp16,
+}
+
+/// Sampler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scheduler {
+    /// DPM-Solver++ 2M.
+    #[value(name = "dpmpp-2m")]
+    DpmPp2m,
+    /// PNDM (PLMS).
+    Pndm,
+    /// Euler.
+    Euler,
+}
+
+/// Generator of the initial noise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Rng {
+    /// numpy's RandomState, as Apple's Swift package uses it.
+    Numpy,
+    /// PyTorch on a CPU.
+    Torch,
+    /// PyTorch on an Nvidia GPU (Philox).
+    Nvidia,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Sampling {
+    /// What to draw.
+    #[arg(long)]
+    pub(crate) prompt: String,
+    /// What to keep away from.
+    #[arg(long, default_value = "")]
+    pub(crate) negative: String,
+    /// Seed of the initial noise.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Generator of the initial noise.
+    #[arg(long, value_enum, default_value_t = Rng::Numpy)]
+    pub(crate) rng: Rng,
+    /// Steps of the sampler.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) steps: u32,
+    /// Sampler.
+    #[arg(long, value_enum, default_value_t = Scheduler::DpmPp2m)]
+    pub(crate) scheduler: Scheduler,
+    /// Weight of the prompt against the negative prompt.
+    #[arg(long, default_value_t = 7.5)]
+    pub(crate) guidance: f32,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Generate {
+    /// Folder that `gesso convert` wrote.
+    pub(crate) folder: PathBuf,
+    #[command(flatten)]
+    pub(crate) sampling: Sampling,
+    /// Adapter asset with a strength [default: the asset's own]; several are stacked.
+    #[arg(long, value_name = "FILE[:STRENGTH]")]
+    pub(crate) adapter: Vec<String>,
+    /// Arithmetic of the engine.
+    #[arg(long, value_enum, default_value_t = Compute::Fp32)]
+    pub(crate) compute: Compute,
+    /// Picture to write (.png).
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Replace the picture if it exists.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Verify {
+    /// Folder that `gesso convert` wrote.
+    pub(crate) folder: PathBuf,
+    /// The checkpoint it was made from.
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub(crate) against: PathBuf,
+    /// Adapter asset to judge, with a strength.
+    #[arg(long, value_name = "FILE[:STRENGTH]", requires = "lora")]
+    pub(crate) adapter: Option<String>,
+    /// The LoRA that the adapter, or the baked conversion, was made from, with its strength.
+    #[arg(long, value_name = "FILE[:STRENGTH]")]
+    pub(crate) lora: Vec<String>,
+    /// Only these components; the end-to-end picture is compared when all are there.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub(crate) components: Vec<Part>,
+    /// Arithmetic of the engine for the judged packages.
+    #[arg(long, value_enum, default_value_t = Compute::Fp32)]
+    pub(crate) compute: Compute,
+    /// Steps of the end-to-end comparison; 0 leaves it out.
+    #[arg(long, default_value_t = 8)]
+    pub(crate) steps: u32,
+    /// Prompt of the comparison.
+    #[arg(long, default_value = "a red circle")]
+    pub(crate) prompt: String,
+    /// PSNR in dB that every module must reach [default: by the bits of the conversion].
+    #[arg(long, value_name = "DB")]
+    pub(crate) min_psnr: Option<f64>,
+    #[command(flatten)]
+    pub(crate) source: Source,
+}
+
+/// A component of a converted folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// TextEncoder.
+    TextEncoder,
+    /// Unet.
+    Unet,
+    /// VAEDecoder.
+    VaeDecoder,
+    /// VAEEncoder.
+    VaeEncoder,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Run {
+    /// Package to run (.mlpackage).
+    pub(crate) package: PathBuf,
+    /// Inputs by feature name (.safetensors).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) inputs: PathBuf,
+    /// Outputs by feature name (.safetensors).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) outputs: PathBuf,
+    /// Function to run [default: the package's default function].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) function: Option<String>,
+    /// Arithmetic of the engine.
+    #[arg(long, value_enum, default_value_t = Compute::Fp32)]
+    pub(crate) compute: Compute,
+    /// Use the naive kernels that judge the fast ones.
+    #[arg(long)]
+    pub(crate) naive: bool,
+    /// Replace the outputs file if it exists.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Demo {
+    /// Folder to write.
+    #[arg(short, long, value_name = "DIR", default_value = "gesso-demo")]
+    pub(crate) output: PathBuf,
+    /// Keep an existing folder instead of replacing it.
+    #[arg(long)]
+    pub(crate) keep: bool,
+}

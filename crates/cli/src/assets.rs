@@ -1,0 +1,66 @@
+//! Adapter assets, checked and run to their factors.
+
+use crate::base::{Base, model};
+use crate::networks::Adapter;
+use crate::source::Weighted;
+use anyhow::Context;
+use gesso_convert::asset::Asset;
+use gesso_coreml::stage::{Overwrite, Staging};
+use gesso_engine::{Kernels, RunOptions};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Opens the assets of `--adapter`, checks that they fit the base, and runs their packages once each.
+///
+/// The answer holds each adapter's factors with the strength to stack them with: that of the argument, else the asset's own.
+pub(crate) fn load(arguments: &[String], base: &Base) -> anyhow::Result<Vec<(Adapter, f32)>> {
+    arguments
+        .iter()
+        .map(|argument| {
+            let weighted = Weighted::parse(argument)?;
+            let asset = Asset::open(&weighted.path)?;
+            asset
+                .fits(&base.slots)
+                .with_context(|| format!("`{}` does not fit this base", weighted.path.display()))?;
+            let strength = weighted
+                .strengths
+                .map_or(asset.manifest().default_strength, |s| s.0);
+            Ok((factors(&asset, &weighted.path)?, strength))
+        })
+        .collect()
+}
+
+/// The factors of an asset: each of its packages predicts once with scale 1.
+fn factors(asset: &Asset, path: &Path) -> anyhow::Result<Adapter> {
+    let scratch = std::env::temp_dir().join(format!("gesso-adapter-{}", std::process::id()));
+    let scratch = Staging::new(&scratch, Overwrite::Force)?;
+    let packages = asset.extract(scratch.path())?;
+    // One small product per element: the naive kernels give the same factors on every CPU.
+    let options = RunOptions {
+        kernels: Kernels::Naive,
+        ..RunOptions::default()
+    };
+    packages
+        .into_iter()
+        .map(|(component, package)| {
+            let outputs = model(&package)?.predict(None, &BTreeMap::new(), &options)?;
+            let tensors = outputs
+                .into_iter()
+                .map(|(name, t)| {
+                    let values = t.as_f32().map(<[f32]>::to_vec);
+                    Ok((
+                        name.clone(),
+                        values.with_context(|| format!("output `{name}` is not a float array"))?,
+                    ))
+                })
+                .collect::<anyhow::Result<_>>()?;
+            let factors = asset.factors(&component, tensors).with_context(|| {
+                format!(
+                    "`{}` does not name its component `{component}`",
+                    path.display()
+                )
+            })?;
+            Ok((component, factors))
+        })
+        .collect()
+}

@@ -1,0 +1,85 @@
+//! A converted folder, opened for use.
+
+use anyhow::Context;
+use gesso_convert::folder::FolderInfo;
+use gesso_convert::slots::SlotTable;
+use gesso_coreml::package::Package;
+use gesso_engine::{Feature, Model};
+use gesso_weights::lora::ModuleTable;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// A folder that `gesso convert` wrote.
+pub(crate) struct Base {
+    pub(crate) folder: PathBuf,
+    pub(crate) info: FolderInfo,
+    /// Slots by component.
+    pub(crate) slots: BTreeMap<String, SlotTable>,
+}
+
+impl Base {
+    /// Reads `gesso.json` of `folder`.
+    pub(crate) fn open(folder: &Path) -> anyhow::Result<Self> {
+        let info = FolderInfo::open(folder).with_context(|| {
+            format!(
+                "`{}` is not a folder that `gesso convert` wrote",
+                folder.display()
+            )
+        })?;
+        let slots = info.slot_tables()?;
+        Ok(Self {
+            folder: folder.into(),
+            info,
+            slots,
+        })
+    }
+
+    /// Whether the folder has this package.
+    pub(crate) fn has(&self, package: &str) -> bool {
+        self.info.packages.contains_key(package)
+    }
+
+    /// Loads a package of the folder into the engine.
+    pub(crate) fn model(&self, package: &str) -> anyhow::Result<Model> {
+        let found = self.info.packages.get(package);
+        let file = found.with_context(|| {
+            format!(
+                "`{}` has no `{package}`\n\nhint: convert again without leaving it out",
+                self.folder.display()
+            )
+        })?;
+        model(&self.folder.join(&file.file))
+    }
+
+    /// The modules that have slots, as targets of a LoRA.
+    pub(crate) fn modules(&self) -> anyhow::Result<ModuleTable> {
+        anyhow::ensure!(
+            !self.slots.is_empty(),
+            "`{}` has no adapter slots\n\nhint: convert with `--adapter-rank 32`",
+            self.folder.display()
+        );
+        self.info.module_table().map_err(Into::into)
+    }
+
+    /// Width and height of its pictures.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        (self.info.recipe.width, self.info.recipe.height)
+    }
+}
+
+/// Loads any package into the engine.
+pub(crate) fn model(path: &Path) -> anyhow::Result<Model> {
+    let package = Package::open(path)?;
+    Model::load(&package).with_context(|| format!("cannot load `{}`", path.display()))
+}
+
+/// Known shape of an input or output.
+pub(crate) fn shape(feature: &Feature) -> anyhow::Result<Vec<usize>> {
+    let shape = feature.ty.shape();
+    shape.with_context(|| {
+        format!(
+            "`{}` has the flexible type {}; only fixed shapes are run here",
+            feature.name, feature.ty
+        )
+    })
+}

@@ -1,0 +1,164 @@
+//! `gesso convert`.
+
+use super::{Global, overwrite, print_json};
+use crate::args::{self, Convert};
+use crate::progress::Line;
+use crate::table::{self, Table};
+use crate::{Outcome, selftest, source};
+use anyhow::Context;
+use gesso_convert::family::{Attention, Precision};
+use gesso_convert::recipe::{Origin, Override};
+use gesso_convert::{Recipe, Report, convert};
+use gesso_coreml::stage::{Staging, require_space};
+use gesso_weights::Checkpoint;
+use std::path::Path;
+use std::time::Instant;
+
+pub(super) fn run(options: &Convert, global: Global) -> anyhow::Result<Outcome> {
+    let start = Instant::now();
+    let checkpoint = source::checkpoint(&options.checkpoint, &options.source)?;
+    let recipe = recipe(options, &checkpoint)?;
+    let made = folder(&checkpoint, &recipe, &options.output, options.force, global)?;
+    if global.json {
+        let mut document = serde_json::to_value(&made.report)?;
+        document["schema"] = 1.into();
+        document["self_test"] = made.self_test.into();
+        document["notes"] = made.notes.into();
+        document["seconds"] = start.elapsed().as_secs_f64().into();
+        print_json(&document)?;
+    } else {
+        print!("{}", summary(&made.report).text());
+        for note in &made.notes {
+            println!("note: {note}");
+        }
+        println!("self-test: {}", made.self_test);
+        println!(
+            "wrote `{}` in {:.1} s",
+            options.output.display(),
+            start.elapsed().as_secs_f64()
+        );
+    }
+    Ok(Outcome::Done)
+}
+
+/// A folder that was written.
+pub(crate) struct Made {
+    pub(crate) report: Report,
+    pub(crate) self_test: String,
+    pub(crate) notes: Vec<String>,
+}
+
+/// Converts into a temporary sibling of `output` and moves it into place.
+pub(crate) fn folder(
+    checkpoint: &Checkpoint,
+    recipe: &Recipe,
+    output: &Path,
+    force: bool,
+    global: Global,
+) -> anyhow::Result<Made> {
+    let staging = Staging::new(output, overwrite(force))?;
+    require_space(output, recipe.bytes_needed(checkpoint)?)?;
+    let folder = staging.path();
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot create `{}`", folder.display()))?;
+    let mut line = Line::new();
+    let report = global.on_threads(|| convert(checkpoint, recipe, folder, &mut line))??;
+    line.clear();
+    let self_test = selftest::write(folder, global)?;
+    staging.commit()?;
+    let mut notes = checkpoint.notes().to_vec();
+    notes.extend(report.notes.iter().cloned());
+    notes.extend(
+        report
+            .unused
+            .iter()
+            .map(|(name, why)| format!("tensor `{name}` is not used: {why}")),
+    );
+    Ok(Made {
+        report,
+        self_test,
+        notes,
+    })
+}
+
+/// The recipe that the options ask for.
+fn recipe(options: &Convert, checkpoint: &Checkpoint) -> anyhow::Result<Recipe> {
+    let described = origin(checkpoint);
+    Ok(Recipe {
+        bits: options.bits,
+        precision: match options.precision {
+            args::Precision::Fp16 => Precision::Fp16,
+            args::Precision::Fp32 => Precision::Fp32,
+        },
+        attention: match options.attention {
+            args::Attention::SplitEinsum => Attention::SplitEinsum,
+            args::Attention::Original => Attention::Original,
+        },
+        size: options.size.as_deref().map(source::size).transpose()?,
+        adapter_rank: options.adapter_rank,
+        loras: source::baked(&options.lora, checkpoint, &options.ignore)?,
+        palettize: options
+            .palettize
+            .iter()
+            .map(|o| exception(o))
+            .collect::<anyhow::Result<_>>()?,
+        origin: Origin {
+            name: options.name.clone().unwrap_or(described.name),
+            author: options.author.clone().unwrap_or(described.author),
+            license: options.license.clone().unwrap_or(described.license),
+        },
+        ..Recipe::default()
+    })
+}
+
+/// `PATTERN=BITS`.
+fn exception(argument: &str) -> anyhow::Result<Override> {
+    let parsed = argument
+        .rsplit_once('=')
+        .and_then(|(pattern, bits)| Some((pattern, bits.parse().ok()?)));
+    let (pattern, bits) = parsed.with_context(|| {
+        format!("`--palettize {argument}`: expected PATTERN=BITS, for instance `unet:*.attn2.*=8`")
+    })?;
+    Ok(Override {
+        pattern: pattern.into(),
+        bits,
+    })
+}
+
+/// What the source says about itself. Its path takes no part: the same tensors give the same packages wherever they lie.
+pub(crate) fn origin(checkpoint: &Checkpoint) -> Origin {
+    let said = |s: Option<&str>| s.unwrap_or_default().to_string();
+    Origin {
+        name: checkpoint
+            .title()
+            .unwrap_or("Stable Diffusion 1")
+            .to_string(),
+        author: said(checkpoint.author()),
+        license: said(checkpoint.license()),
+    }
+}
+
+/// One row per package.
+fn summary(report: &Report) -> Table {
+    let mut table = Table::new(&[
+        "package",
+        "weights",
+        "before",
+        "after",
+        "palettized",
+        "lowest SNR dB",
+        "s",
+    ]);
+    for package in &report.packages {
+        table.row(&[
+            package.package.clone(),
+            package.tensors.len().to_string(),
+            table::bytes(package.bytes_before),
+            table::bytes(package.bytes_after),
+            package.palettized.to_string(),
+            package.min_snr_db.map(table::db).unwrap_or_default(),
+            table::seconds(package.seconds),
+        ]);
+    }
+    table
+}

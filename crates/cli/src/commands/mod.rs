@@ -1,0 +1,89 @@
+//! One file per command, and what several of them need.
+
+mod adapter;
+mod convert;
+mod demo;
+pub(crate) mod generate;
+pub(crate) mod run;
+mod verify;
+
+use crate::Outcome;
+use crate::args::{Arguments, Command};
+use anyhow::Context;
+use gesso_coreml::stage::{self, Overwrite};
+use gesso_engine::{Compute, Kernels, RunOptions};
+
+/// Exit code after SIGINT or SIGTERM.
+const INTERRUPTED: i32 = 130;
+
+/// Runs the command that was asked for.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
+    let global = Global {
+        threads: arguments.threads,
+        json: arguments.json,
+    };
+    match &arguments.command {
+        Command::Convert(options) => convert::run(options, global),
+        Command::Adapter(options) => adapter::run(options, global),
+        Command::Generate(options) => generate::run(options, global),
+        Command::Verify(options) => verify::run(options, global),
+        Command::Run(options) => run::run(options, global),
+        Command::Demo(options) => demo::run(options, global),
+    }
+}
+
+/// Options that every command has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Global {
+    pub(crate) threads: usize,
+    pub(crate) json: bool,
+}
+
+impl Global {
+    /// Runs `work` on a thread pool of the asked size.
+    pub(crate) fn on_threads<T: Send>(self, work: impl FnOnce() -> T + Send) -> anyhow::Result<T> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(self.threads)
+            .build()
+            .context("cannot start threads")?;
+        Ok(pool.install(work))
+    }
+
+    /// Options of the engine for this command.
+    pub(crate) fn engine(self, compute: crate::args::Compute) -> RunOptions {
+        RunOptions {
+            compute: match compute {
+                crate::args::Compute::Fp32 => Compute::Fp32,
+                crate::args::Compute::Fp16 => Compute::Fp16,
+            },
+            kernels: Kernels::Fast,
+            threads: self.threads,
+            ..RunOptions::default()
+        }
+    }
+}
+
+/// What `--force` means for an output.
+pub(crate) fn overwrite(force: bool) -> Overwrite {
+    if force {
+        Overwrite::Force
+    } else {
+        Overwrite::Refuse
+    }
+}
+
+/// On SIGINT and SIGTERM: removes everything that is half written and ends.
+pub(crate) fn install_signal_handler() -> anyhow::Result<()> {
+    ctrlc::set_handler(|| {
+        stage::abort_all();
+        eprintln!("interrupted: nothing was written");
+        std::process::exit(INTERRUPTED);
+    })
+    .context("cannot install the signal handler")
+}
+
+/// Prints a document on stdout.
+pub(crate) fn print_json(document: &serde_json::Value) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(document)?);
+    Ok(())
+}

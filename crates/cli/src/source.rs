@@ -1,0 +1,170 @@
+//! Inputs of several commands: checkpoints, LoRAs with strengths, sizes.
+
+use crate::args::Source;
+use anyhow::{Context, bail};
+use gesso_convert::merged::Baked;
+use gesso_weights::lora::{Lora, ModuleTable, ResolveOptions, ResolvedLora};
+use gesso_weights::{Checkpoint, OpenOptions};
+use std::path::{Path, PathBuf};
+
+/// Opens a checkpoint with the options that describe it.
+pub(crate) fn checkpoint(path: &Path, source: &Source) -> anyhow::Result<Checkpoint> {
+    let options = OpenOptions {
+        config_dir: source.config.clone(),
+        tokenizer: source.tokenizer.clone(),
+        allow_unknown: source.allow_unknown,
+        ..OpenOptions::default()
+    };
+    Ok(Checkpoint::open(path, &options)?)
+}
+
+/// A file with strengths, as it stands on the command line: `FILE`, `FILE:0.8` or `FILE:unet=0.8,te=0.4`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Weighted {
+    pub(crate) path: PathBuf,
+    /// Strength for the UNet and for the text encoder; `None` when none was given.
+    pub(crate) strengths: Option<(f32, f32)>,
+}
+
+impl Weighted {
+    /// Reads the argument; what follows the last colon is a strength only if it looks like one.
+    pub(crate) fn parse(argument: &str) -> anyhow::Result<Self> {
+        let whole = || Self {
+            path: argument.into(),
+            strengths: None,
+        };
+        let Some((path, tail)) = argument.rsplit_once(':') else {
+            return Ok(whole());
+        };
+        if let Ok(strength) = tail.parse::<f32>() {
+            if !strength.is_finite() {
+                bail!("the strength of `{path}` is `{tail}`, expected a finite number");
+            }
+            return Ok(Self {
+                path: path.into(),
+                strengths: Some((strength, strength)),
+            });
+        }
+        if !tail.contains('=') {
+            return Ok(whole());
+        }
+        let (mut unet, mut text_encoder) = (1.0, 1.0);
+        for part in tail.split(',') {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            let strength = value.parse::<f32>().ok().filter(|s| s.is_finite());
+            match (name, strength) {
+                ("unet", Some(s)) => unet = s,
+                ("te", Some(s)) => text_encoder = s,
+                _ => bail!("`{part}` in `{argument}`: expected `unet=NUMBER` or `te=NUMBER`"),
+            }
+        }
+        Ok(Self {
+            path: path.into(),
+            strengths: Some((unet, text_encoder)),
+        })
+    }
+}
+
+/// Opens a LoRA and matches it with the modules of `checkpoint`.
+pub(crate) fn lora(
+    path: &Path,
+    checkpoint: &Checkpoint,
+    ignore: &[String],
+) -> anyhow::Result<ResolvedLora> {
+    resolved(path, &ModuleTable::of_checkpoint(checkpoint), ignore)
+}
+
+/// Opens a LoRA and matches it with the modules of a table.
+pub(crate) fn resolved(
+    path: &Path,
+    table: &ModuleTable,
+    ignore: &[String],
+) -> anyhow::Result<ResolvedLora> {
+    let options = ResolveOptions {
+        ignore: ignore.to_vec(),
+    };
+    let lora = Lora::open(path)?;
+    Ok(lora.resolve(table, &options)?)
+}
+
+/// The LoRAs of `--lora`, matched with the modules of `checkpoint`.
+pub(crate) fn baked(
+    arguments: &[String],
+    checkpoint: &Checkpoint,
+    ignore: &[String],
+) -> anyhow::Result<Vec<Baked>> {
+    arguments
+        .iter()
+        .map(|argument| {
+            let weighted = Weighted::parse(argument)?;
+            let (unet_strength, text_encoder_strength) = weighted.strengths.unwrap_or((1.0, 1.0));
+            let lora = lora(&weighted.path, checkpoint, ignore)?;
+            Ok(Baked {
+                lora,
+                unet_strength,
+                text_encoder_strength,
+            })
+        })
+        .collect()
+}
+
+/// `WxH` in pixels.
+pub(crate) fn size(argument: &str) -> anyhow::Result<(usize, usize)> {
+    let parsed = argument
+        .split_once('x')
+        .and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
+    parsed.with_context(|| {
+        format!("`--size {argument}`: expected WIDTHxHEIGHT in pixels, for instance 512x768")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn strengths_follow_the_last_colon() {
+        let parse = |s: &str| Weighted::parse(s).unwrap();
+        assert_eq!(
+            parse("a.safetensors"),
+            Weighted {
+                path: "a.safetensors".into(),
+                strengths: None
+            }
+        );
+        assert_eq!(
+            parse("a:b:0.8"),
+            Weighted {
+                path: "a:b".into(),
+                strengths: Some((0.8, 0.8))
+            }
+        );
+        assert_eq!(
+            parse("a:unet=0.8,te=-1"),
+            Weighted {
+                path: "a".into(),
+                strengths: Some((0.8, -1.0))
+            }
+        );
+        assert_eq!(parse("c:folder/a").path, PathBuf::from("c:folder/a"));
+        assert!(
+            Weighted::parse("a:unet=x")
+                .unwrap_err()
+                .to_string()
+                .contains("unet=x")
+        );
+        assert!(Weighted::parse("a:inf").is_err());
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size("512x768").unwrap(), (512, 768));
+        assert!(
+            size("512")
+                .unwrap_err()
+                .to_string()
+                .contains("WIDTHxHEIGHT")
+        );
+    }
+}

@@ -1,0 +1,144 @@
+//! `cargo xtask bench`: the full-size run, with times and peak anonymous memory of each command.
+
+use crate::{root, step};
+use anyhow::Context;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Options of the bench task.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Leave out the verification of the UNet, which runs it twice.
+    #[arg(long)]
+    no_verify: bool,
+}
+
+/// One measured command.
+struct Row {
+    what: String,
+    seconds: f64,
+    /// Highest `RssAnon` seen, in bytes; mapped file pages are not counted.
+    anonymous: u64,
+    ok: bool,
+}
+
+/// Converts, adapts and verifies the synthetic SD 1.5 that `cargo xtask synth sd15` writes, and prints a table for
+/// `docs/benchmarks.md`.
+pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
+    if !step("cargo", &["build", "--release", "--quiet", "-p", "gesso"])?
+        || !step("cargo", &["xtask", "synth", "sd15"])?
+    {
+        return Ok(false);
+    }
+    let synth = root().join("target/synth/sd15");
+    let out = root().join("target/bench");
+    std::fs::create_dir_all(&out)?;
+    let lora = synth.join("lora/style-r16.safetensors");
+    let mut rows = Vec::new();
+    for bits in ["16", "8", "4"] {
+        let folder = out.join(format!("sd15-{bits}"));
+        rows.push(measured(&format!("convert --bits {bits}"), |c| {
+            c.arg("convert")
+                .arg(&synth)
+                .arg("-o")
+                .arg(&folder)
+                .args(["--bits", bits, "--force"]);
+        })?);
+        let asset = out.join(format!("style-{bits}.mlmodelcassets"));
+        rows.push(measured(
+            &format!("adapter, rank 16, base at {bits} bits"),
+            |c| {
+                c.arg("adapter")
+                    .arg(&lora)
+                    .arg("--base")
+                    .arg(&folder)
+                    .arg("-o")
+                    .arg(&asset)
+                    .arg("--force");
+            },
+        )?);
+    }
+    if !options.no_verify {
+        for bits in ["16", "4"] {
+            rows.push(measured(
+                &format!("verify --components unet, {bits} bits"),
+                |c| {
+                    c.arg("verify")
+                        .arg(out.join(format!("sd15-{bits}")))
+                        .arg("--against")
+                        .arg(&synth);
+                    c.args(["--components", "unet", "--steps", "0"]);
+                },
+            )?);
+        }
+        rows.push(measured(
+            "verify --components unet --adapter, 16 bits",
+            |c| {
+                c.arg("verify")
+                    .arg(out.join("sd15-16"))
+                    .arg("--against")
+                    .arg(&synth);
+                c.arg("--adapter")
+                    .arg(out.join("style-16.mlmodelcassets"))
+                    .arg("--lora")
+                    .arg(&lora);
+                c.args(["--components", "unet", "--steps", "0"]);
+            },
+        )?);
+    }
+    println!("| command | seconds | peak anonymous memory |\n|---|---|---|");
+    for row in &rows {
+        let failed = if row.ok { "" } else { " (FAILED)" };
+        println!(
+            "| {}{failed} | {:.1} | {:.0} MB |",
+            row.what,
+            row.seconds,
+            row.anonymous as f64 / 1e6
+        );
+    }
+    Ok(rows.iter().all(|r| r.ok))
+}
+
+/// Runs the release binary, looking at its memory every 10 ms.
+fn measured(what: &str, arguments: impl FnOnce(&mut Command)) -> anyhow::Result<Row> {
+    let mut command = Command::new(root().join("target/release/gesso"));
+    arguments(&mut command);
+    eprintln!("+ {command:?}");
+    let start = Instant::now();
+    let mut child = command
+        .stdin(Stdio::null())
+        .spawn()
+        .context("cannot start the release binary")?;
+    let status = Path::new("/proc")
+        .join(child.id().to_string())
+        .join("status");
+    let mut anonymous = 0;
+    let code = loop {
+        if let Some(code) = child.try_wait()? {
+            break code;
+        }
+        anonymous = anonymous.max(rss_anon(&status).unwrap_or(0));
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    // 1 means findings: a figure below its threshold is still a measurement.
+    let ok = matches!(code.code(), Some(0 | 1));
+    Ok(Row {
+        what: what.into(),
+        seconds: start.elapsed().as_secs_f64(),
+        anonymous,
+        ok,
+    })
+}
+
+/// `RssAnon` of a process in bytes.
+fn rss_anon(status: &Path) -> Option<u64> {
+    let text = std::fs::read_to_string(status).ok()?;
+    let line = text.lines().find_map(|l| l.strip_prefix("RssAnon:"))?;
+    line.trim()
+        .strip_suffix(" kB")?
+        .trim()
+        .parse::<u64>()
+        .ok()
+        .map(|kb| kb * 1024)
+}
