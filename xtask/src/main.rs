@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod codegen;
+mod docs;
 mod synth;
 mod tests;
 mod tidy;
@@ -26,6 +27,8 @@ enum Task {
     Check,
     /// Generate the Core ML message types from `proto/`.
     Codegen(codegen::Args),
+    /// Write the pages of `docs/` that are generated from tables of the code.
+    Docs(docs::Args),
     /// Make a full-size model with made-up weights under `target/synth/`.
     Synth(synth::Args),
     /// Measure the full-size run: seconds and peak anonymous memory of each command.
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Check => check::run(),
         Task::Codegen(arguments) => codegen::run(&arguments),
+        Task::Docs(arguments) => docs::run(&arguments),
         Task::Synth(arguments) => synth::run(&arguments),
         Task::Bench(options) => bench::run(&options),
         Task::Test(options) => tests::run(&options),

@@ -12,12 +12,14 @@ mod functions;
 mod names;
 mod operands;
 mod program;
+mod reference;
 mod state;
 mod subject;
 mod unchecked_ops;
 mod versions;
 mod weights;
 
+pub use reference::reference;
 pub use subject::{Facts, Record, Subject, WeightFile, blobs};
 pub use unchecked_ops::UNCHECKED_OPS;
 
