@@ -1,7 +1,8 @@
-//! Facts of a package that is open.
+//! Facts of a model that is open.
 
 use super::{Facts, Record, WeightFile, blobs};
-use crate::from_model;
+use crate::{Program, from_model};
+use gesso_coreml::files::ModelFiles;
 use gesso_coreml::package::Package;
 
 /// How a pointer of Git LFS begins.
@@ -11,32 +12,39 @@ impl Facts {
     /// The facts of a package: items that are missing, sizes of the files, the records that its program refers to.
     pub fn of(package: &Package) -> Self {
         let missing = package.missing_items.iter();
-        let manifest =
-            missing.map(|item| format!("`{item}` is listed in the manifest, but it is not there"));
-        let files = package.file_names().filter_map(|name| {
-            let bytes = package.file(&name)?;
+        let manifest = missing
+            .map(|item| format!("`{item}` is listed in the manifest, but it is not there"))
+            .collect();
+        let program = from_model(&package.model).ok();
+        Self {
+            manifest,
+            model_bytes: package.model_bytes,
+            ..Self::of_files(program.as_ref(), package.files())
+        }
+    }
+
+    /// The facts of the files beside a model, and the records that its program refers to.
+    pub fn of_files(program: Option<&Program>, files: &ModelFiles) -> Self {
+        let sizes = files.names().filter_map(|name| {
+            let bytes = files.file(&name).ok()?;
             let file = WeightFile {
                 bytes: bytes.len() as u64,
                 pointer: bytes.starts_with(POINTER),
             };
             Some((name, file))
         });
-        let blobs = from_model(&package.model)
-            .map(|p| blobs(&p))
-            .unwrap_or_default();
+        let blobs = program.map(blobs).unwrap_or_default();
         let records = blobs.into_iter().map(|(file, offset)| {
-            let record = package.blob(&file, offset).map(|record| Record {
+            let record = files.blob(&file, offset).map(|record| Record {
                 dtype: record.dtype,
                 elements: record.elements(),
             });
             ((file, offset), record.map_err(|e| e.to_string()))
         });
         Self {
-            manifest: manifest.collect(),
-            text: Vec::new(),
-            model_bytes: package.model_bytes,
-            files: files.collect(),
+            files: sizes.collect(),
             records: records.collect(),
+            ..Self::default()
         }
     }
 }
