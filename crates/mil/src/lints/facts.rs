@@ -2,7 +2,7 @@
 
 use super::{Facts, Record, WeightFile, blobs};
 use crate::{Program, from_model};
-use gesso_coreml::files::ModelFiles;
+use gesso_coreml::ModelFiles;
 use gesso_coreml::package::Package;
 
 /// How a pointer of Git LFS begins.
