@@ -1,6 +1,7 @@
 //! One execution of an op, as its kernel sees it.
 
 use crate::constant::{Constant, Decoder};
+use crate::plan::Step;
 use crate::tensor::{Array, Buffer, Class};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
@@ -29,6 +30,17 @@ pub(crate) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
+    /// A call without operands.
+    pub(crate) fn new(step: &'a Step, decoder: &'a Decoder<'a>) -> Self {
+        Self {
+            op: step.name(),
+            kind: &step.kind,
+            outputs: step.outputs.iter().map(|o| o.class).collect(),
+            operands: BTreeMap::new(),
+            decoder,
+        }
+    }
+
     /// An error about this op.
     pub(crate) fn wrong(&self, reason: impl Into<String>) -> Error {
         Error::Op {

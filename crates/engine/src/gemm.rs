@@ -4,6 +4,7 @@
 //! the result has the same bits at any number of threads.
 #![allow(unsafe_code)]
 
+use crate::simd::{self, Binary, Lane};
 use rayon::prelude::*;
 
 /// A matrix within a slice: element (i, j) is `data[i · rows + j · columns]`.
@@ -128,6 +129,19 @@ impl Band<'_> {
         );
         // SAFETY: `bands` made this band from a matrix that holds all its rows, and no other band has its columns.
         unsafe { raw(self.start, self.step, add, sizes, a, b) }
+    }
+}
+
+impl Band<'_> {
+    /// Multiplies each column by its factor.
+    pub(crate) fn scale_columns(&mut self, factors: &[f32]) {
+        for r in 0..self.rows {
+            // SAFETY: as in `product`: row `r` of this band lies within the matrix and is nobody else's.
+            let row = unsafe {
+                std::slice::from_raw_parts_mut(self.start.wrapping_add(r * self.step), self.width)
+            };
+            simd::binary_in_place(Binary::Mul, row, Lane::Each(factors));
+        }
     }
 }
 

@@ -46,6 +46,9 @@ pub(crate) struct Step {
     pub(crate) kernel: &'static Kernel,
     pub(crate) operands: Vec<(String, Vec<Source>)>,
     pub(crate) outputs: Vec<Out>,
+    /// This step gives scores, the next one their softmax, the one after that a product with them, and nothing else
+    /// reads scores or softmax: the three may run as one.
+    pub(crate) attention: bool,
 }
 
 impl Step {
@@ -134,6 +137,7 @@ pub(crate) fn plan(name: &str, function: &Function, decoder: &Decoder<'_>) -> Re
         slots: planner.slots,
     };
     mark_last_uses(&mut plan);
+    mark_attention(&mut plan);
     Ok(plan)
 }
 
@@ -244,6 +248,7 @@ impl Planner<'_> {
             kernel,
             operands,
             outputs,
+            attention: false,
         }))
     }
 }
@@ -271,6 +276,36 @@ fn mark_last_uses(plan: &mut Plan) {
             if let Source::Slot { slot, last } = source {
                 *last = live.insert(*slot);
             }
+        }
+    }
+}
+
+/// Marks products whose softmax goes into a product of the same kind and nowhere else.
+fn mark_attention(plan: &mut Plan) {
+    let consumes = |step: &Step, slot: usize| {
+        let mut sources = step.operands.iter().flat_map(|(_, sources)| sources);
+        sources.any(|s| matches!(s, Source::Slot { slot: s, last: true } if *s == slot))
+    };
+    let starts: Vec<usize> = plan
+        .steps
+        .windows(3)
+        .enumerate()
+        .filter(|(_, steps)| match steps {
+            [scores, softmax, product] => {
+                let slot = |step: &Step| step.outputs.first().map_or(usize::MAX, |o| o.slot);
+                ["einsum", "matmul"].contains(&scores.kind.as_str())
+                    && softmax.kind == "softmax"
+                    && product.kind == scores.kind
+                    && consumes(softmax, slot(scores))
+                    && consumes(product, slot(softmax))
+            }
+            _ => false,
+        })
+        .map(|(i, _)| i)
+        .collect();
+    for i in starts {
+        if let Some(step) = plan.steps.get_mut(i) {
+            step.attention = true;
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::call::{Call, Operand, recycle};
 use crate::constant::Decoder;
+use crate::kernels::fast::attention::attention;
 use crate::plan::{Out, Place, Plan, Source, Step};
 use crate::tensor::{Array, Buffer};
 use crate::{Error, Result};
@@ -66,7 +67,26 @@ pub(crate) fn run(
         }
         *slot = Some(array);
     }
-    for step in &plan.steps {
+    let mut steps = plan.steps.as_slice();
+    while let Some((step, rest)) = steps.split_first() {
+        steps = rest;
+        if step.attention
+            && let [softmax, product, after @ ..] = rest
+            && let Some(array) = run_attention(
+                [step, softmax, product],
+                &mut slots,
+                &kept,
+                options,
+                decoder,
+            )?
+        {
+            let slot = product.outputs.first().and_then(|o| slots.get_mut(o.slot));
+            if let Some(slot) = slot {
+                *slot = Some(array);
+            }
+            steps = after;
+            continue;
+        }
         let outputs = run_step(step, &mut slots, &kept, options, decoder)?;
         for (out, array) in step.outputs.iter().zip(outputs) {
             if out.unused && !kept.contains(&out.slot) {
@@ -95,6 +115,62 @@ pub(crate) fn run(
     Ok(results)
 }
 
+/// Scores, softmax and product in one, where nobody sees what lies between: fast kernels, no rounding in between, no
+/// probe and no check on scores or softmax. `None` when it has to be three steps.
+fn run_attention(
+    steps: [&Step; 3],
+    slots: &mut [Option<Array>],
+    kept: &BTreeSet<usize>,
+    options: &RunOptions,
+    decoder: &Decoder<'_>,
+) -> Result<Option<Array>> {
+    let [scores, softmax, product] = steps;
+    let between = scores.outputs.iter().chain(&softmax.outputs);
+    let hidden = between.clone().all(|o| !kept.contains(&o.slot));
+    if options.kernels != Kernels::Fast || options.compute != Compute::Fp32 || options.check_finite
+    {
+        return Ok(None);
+    }
+    let Some(out) = product.outputs.first().filter(|_| hidden) else {
+        return Ok(None);
+    };
+    let calls = steps.map(|step| {
+        let mut call = Call::new(step, decoder);
+        for (parameter, sources) in &step.operands {
+            // Scores and softmax have no value: operands that stand for them stay out.
+            let operands = sources.iter().filter_map(|source| match source {
+                Source::Constant(c) => Some(Operand::Constant(c)),
+                Source::Slot { slot, .. } => {
+                    slots.get(*slot).cloned().flatten().map(Operand::Array)
+                }
+            });
+            let operands: Vec<_> = operands.collect();
+            if !operands.is_empty() {
+                call.operands.insert(parameter, operands);
+            }
+        }
+        call
+    });
+    let Some(array) = attention(&calls[0], &calls[1], &calls[2])? else {
+        return Ok(None);
+    };
+    check(&calls[2], out, &array)?;
+    drop(calls);
+    let sources = steps
+        .iter()
+        .flat_map(|s| &s.operands)
+        .flat_map(|(_, sources)| sources);
+    for source in sources {
+        if let Source::Slot { slot, last: true } = source
+            && !kept.contains(slot)
+            && let Some(array) = slots.get_mut(*slot).and_then(Option::take)
+        {
+            recycle(decoder, array);
+        }
+    }
+    Ok(Some(array))
+}
+
 fn run_step(
     step: &Step,
     slots: &mut [Option<Array>],
@@ -102,13 +178,7 @@ fn run_step(
     options: &RunOptions,
     decoder: &Decoder<'_>,
 ) -> Result<Vec<Array>> {
-    let mut call = Call {
-        op: step.name(),
-        kind: &step.kind,
-        outputs: step.outputs.iter().map(|o| o.class).collect(),
-        operands: BTreeMap::new(),
-        decoder,
-    };
+    let mut call = Call::new(step, decoder);
     for (parameter, sources) in &step.operands {
         let mut operands = Vec::with_capacity(sources.len());
         for source in sources {

@@ -372,27 +372,27 @@ versions! {
 }
 
 versions! {
-    /// `y = (x − mean) · scale · gamma + beta`.
-    pub(crate) fn normalize(v: &mut [f32], mean: f32, scale: f32, gamma: Lane<'_>, beta: Lane<'_>) {
+    /// `y = (x − mean) · scale · gamma + beta`; the mean in two parts, so that nearly equal elements keep their precision.
+    pub(crate) fn normalize(v: &mut [f32], mean: (f32, f32), scale: f32, gamma: Lane<'_>, beta: Lane<'_>) {
         match (gamma, beta) {
             (Lane::Each(g), Lane::Each(b)) => {
                 for ((x, &g), &b) in v.iter_mut().zip(g).zip(b) {
-                    *x = (*x - mean) * scale * g + b;
+                    *x = (*x - mean.0 - mean.1) * scale * g + b;
                 }
             }
             (Lane::Each(g), Lane::Same(b)) => {
                 for (x, &g) in v.iter_mut().zip(g) {
-                    *x = (*x - mean) * scale * g + b;
+                    *x = (*x - mean.0 - mean.1) * scale * g + b;
                 }
             }
             (Lane::Same(g), Lane::Each(b)) => {
                 for (x, &b) in v.iter_mut().zip(b) {
-                    *x = (*x - mean) * scale * g + b;
+                    *x = (*x - mean.0 - mean.1) * scale * g + b;
                 }
             }
             (Lane::Same(g), Lane::Same(b)) => {
                 for x in v {
-                    *x = (*x - mean) * scale * g + b;
+                    *x = (*x - mean.0 - mean.1) * scale * g + b;
                 }
             }
         }

@@ -72,6 +72,10 @@ impl Case {
     /// Runs the op naively, and fast with 1, 2 and 3 threads.
     fn agree(mut self, kind: &str, args: &[(&str, Arg)]) {
         let out = self.builder.op(kind, "out", args).unwrap();
+        self.agree_on(kind, out);
+    }
+
+    fn agree_on(self, kind: &str, out: Var) {
         let function = self.builder.finish(&[out]);
         let program = Program {
             version: 1,
@@ -294,4 +298,60 @@ fn large_maps_and_long_products_agree() {
     let mut case = Case::new(6);
     let (x, y) = (case.input("x", &[1100, 90]), case.input("y", &[90, 1300]));
     case.agree("matmul", &[("x", (&x).into()), ("y", (&y).into())]);
+}
+
+#[test]
+fn attention_as_one_agrees_with_its_three_steps() {
+    for (b, h, d, queries, keys) in [(2, 1, 40, 300, 200), (1, 1, 8, 64, 77), (2, 1, 5, 129, 1)] {
+        let mut case = Case::new(9);
+        let k = case.scaled_input("k", &[b, keys, h, d], 3.0, 0.0);
+        let q = case.scaled_input("q", &[b, d, h, queries], 3.0, 0.0);
+        let v = case.input("v", &[b, d, h, keys]);
+        let g = &mut case.builder;
+        let scores = [
+            ("values", Arg::Many(vec![k, q])),
+            ("equation", "bkhc,bchq->bkhq".into()),
+        ];
+        let s = g.op("einsum", "scores", &scores).unwrap();
+        let w = g
+            .op(
+                "softmax",
+                "weights",
+                &[("x", (&s).into()), ("axis", 1.into())],
+            )
+            .unwrap();
+        let product = [
+            ("values", Arg::Many(vec![v, w])),
+            ("equation", "bchk,bkhq->bchq".into()),
+        ];
+        let out = g.op("einsum", "out", &product).unwrap();
+        case.agree_on("attention by einsum", out);
+    }
+    for (b, h, d, queries, keys) in [(2, 3, 40, 300, 200), (1, 2, 8, 64, 77)] {
+        let mut case = Case::new(10);
+        let q = case.scaled_input("q", &[b, h, d, queries], 3.0, 0.0);
+        let k = case.scaled_input("k", &[b, h, d, keys], 3.0, 0.0);
+        let v = case.input("v", &[b, h, d, keys]);
+        let g = &mut case.builder;
+        let matmul = |x: &Var, y: &Var, tx: bool, ty: bool| {
+            [
+                ("x", x.into()),
+                ("y", y.into()),
+                ("transpose_x", tx.into()),
+                ("transpose_y", ty.into()),
+            ]
+        };
+        let s = g
+            .op("matmul", "scores", &matmul(&q, &k, true, false))
+            .unwrap();
+        let w = g
+            .op(
+                "softmax",
+                "weights",
+                &[("x", (&s).into()), ("axis", (-1).into())],
+            )
+            .unwrap();
+        let out = g.op("matmul", "out", &matmul(&v, &w, false, true)).unwrap();
+        case.agree_on("attention by matmul", out);
+    }
 }

@@ -1,6 +1,6 @@
 //! The kernel table: one row per op.
 
-mod fast;
+pub(crate) mod fast;
 mod naive;
 mod table;
 

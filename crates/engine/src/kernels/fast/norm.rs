@@ -45,14 +45,16 @@ fn normalized(
     rows.with_min_len(PIECE.div_ceil(n))
         .for_each(|(row, (out, x))| {
             out.copy_from_slice(x);
-            let mean = (simd::power_sum(x, 0.0, false) / n as f64) as f32;
-            let variance = simd::power_sum(x, mean, true) / n as f64;
-            let scale = (1.0 / (variance + epsilon).sqrt()) as f32;
+            let exact = simd::power_sum(x, 0.0, false) / n as f64;
+            let mean = exact as f32;
+            let rest = exact - f64::from(mean);
+            let variance = simd::power_sum(x, mean, true) / n as f64 - rest * rest;
+            let scale = (1.0 / (variance.max(0.0) + epsilon).sqrt()) as f32;
             let g = gamma
                 .as_ref()
                 .map_or(Lane::Same(1.0), |(_, v)| lane(v, row));
             let b = beta.as_ref().map_or(Lane::Same(0.0), |(_, v)| lane(v, row));
-            simd::normalize(out, mean, scale, g, b);
+            simd::normalize(out, (mean, rest as f32), scale, g, b);
         });
     Ok(Some(vec![Array::f32(&shape, out)]))
 }
