@@ -1,21 +1,25 @@
-//! A package as the source of a model's weights, and what its description says.
+//! Packages and compiled models: their files as the source of weights, and what their descriptions say.
 
 use crate::model::Interface;
 use crate::source::WeightSource;
 use crate::{Error, Model, Result};
+use gesso_coreml::ModelFiles;
 use gesso_coreml::blob::BlobDType;
+use gesso_coreml::compiled::CompiledModel;
 use gesso_coreml::package::Package;
 use gesso_coreml::proto::specification::{
-    FeatureDescription, FeatureType, array_feature_type, feature_type,
+    FeatureDescription, FeatureType, Model as Description, array_feature_type, feature_type,
 };
+use gesso_mil::compiled::{Parts, decompile};
 use gesso_mil::{DType, TensorType};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
-/// Weights in the mapped files of a package.
+/// Weights in mapped files.
 #[derive(Debug)]
-struct Mapped(Package);
+struct Mapped(ModelFiles);
 
 /// (dtype of the program, dtype of the record).
 const RECORDS: &[(DType, BlobDType)] = &[
@@ -58,20 +62,35 @@ impl Model {
     /// the verifier's first finding, for instance a declared type that differs from the computed one;
     /// [`Error::Constant`].
     pub fn load(package: &Package) -> Result<Self> {
-        let program = gesso_mil::from_model(&package.model).map_err(|e| Error::NotAProgram {
-            model: package.path.display().to_string(),
-            reason: e.to_string(),
-        })?;
-        let interface = interface(package);
-        let mut weights = package.clone();
-        weights.model = Default::default();
-        Self::from_program(&program, &interface, Arc::new(Mapped(weights)))
+        Self::of(&package.model, package.files(), &package.path)
+    }
+
+    /// Loads a compiled model. The files stay mapped; weights are decoded when an op needs them.
+    ///
+    /// Errors: as [`Model::load`]; a text that cannot be read.
+    pub fn load_compiled(compiled: &CompiledModel) -> Result<Self> {
+        let parts = Parts::from(compiled);
+        let back = decompile(&parts).map_err(|e| not_a_program(&compiled.path, &e))?;
+        Self::of(&back.model, compiled.files(), &compiled.path)
+    }
+
+    fn of(model: &Description, files: &ModelFiles, path: &Path) -> Result<Self> {
+        let program = gesso_mil::from_model(model).map_err(|e| not_a_program(path, &e))?;
+        let files = Arc::new(Mapped(files.clone()));
+        Self::from_program(&program, &interface(model), files)
+    }
+}
+
+fn not_a_program(path: &Path, error: &gesso_mil::Error) -> Error {
+    Error::NotAProgram {
+        model: path.display().to_string(),
+        reason: error.to_string(),
     }
 }
 
 /// Default function and default values of optional inputs.
-fn interface(package: &Package) -> Interface {
-    let description = package.model.description.clone().unwrap_or_default();
+fn interface(model: &Description) -> Interface {
+    let description = model.description.clone().unwrap_or_default();
     if description.functions.is_empty() {
         let defaults = defaults(&description.input);
         return Interface {

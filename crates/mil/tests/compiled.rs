@@ -148,12 +148,7 @@ fn enumerated_shapes_are_refused_but_read() {
         description: &description,
         functions,
     });
-    let (mut back, mut model) = (back.unwrap(), model);
-    // The compiler adds empty metadata.
-    for model in [&mut back, &mut model] {
-        let description = model.description.as_mut().unwrap();
-        description.metadata.get_or_insert_default();
-    }
+    let back = back.unwrap().model;
     assert_eq!(back, model);
 }
 
@@ -167,7 +162,7 @@ fn again(folder: &Path, name: &str) -> Compiled {
         description: &description,
         functions,
     });
-    source(name, &model.unwrap().encode_to_vec())
+    source(name, &model.unwrap().model.encode_to_vec())
 }
 
 #[test]

@@ -1,8 +1,13 @@
 //! A compiled ML Program back to a model.
 
+use super::weights;
 use super::{BUILD_INFO, FLEXIBLE, put_build_info, take_build_info};
 use crate::{Error, Function, Result, text, to_proto};
-use gesso_coreml::proto::specification::{FeatureDescription, Model, ModelDescription, model};
+use gesso_coreml::compiled::CompiledModel;
+use gesso_coreml::proto::specification::{
+    FeatureDescription, Metadata, Model, ModelDescription, model,
+};
+use std::collections::BTreeSet;
 
 /// What a compiled model consists of besides its weights.
 #[derive(Clone, Copy, Debug)]
@@ -17,13 +22,34 @@ pub struct Parts<'a> {
     pub functions: usize,
 }
 
+impl<'a> From<&'a CompiledModel> for Parts<'a> {
+    fn from(compiled: &'a CompiledModel) -> Self {
+        Self {
+            text: &compiled.text,
+            specification_version: compiled.header.specification_version,
+            description: &compiled.header.description,
+            functions: compiled.header.functions,
+        }
+    }
+}
+
+/// A model that was compiled once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decompiled {
+    /// The model.
+    pub model: Model,
+    /// Paths of its weight files below the folder of the model.
+    pub weights: BTreeSet<String>,
+}
+
 /// The model that a compiled one was made from.
 ///
-/// What compiling added is taken away: the shapes of flexible inputs, which the description has, and the names of the
-/// compilers. Function inputs stand in the order of the description where the names agree, since the text sorts them.
+/// What compiling added is taken away: the shapes of flexible inputs, which the description has, empty metadata,
+/// and the names of the compilers. Function inputs stand in the order of the description where the names agree, since the text sorts them.
 ///
-/// Errors: those of [`text::parse`]; [`Error::Compile`] when the text and `coremldata.bin` disagree on the functions.
-pub fn decompile(parts: &Parts<'_>) -> Result<Model> {
+/// Errors: those of [`text::parse`]; [`Error::Compile`] when the text and `coremldata.bin` disagree on the functions, and for
+/// a weight file outside of the folder.
+pub fn decompile(parts: &Parts<'_>) -> Result<Decompiled> {
     let (mut program, _) = text::parse(parts.text)?;
     if program.functions.len() != parts.functions {
         return Err(Error::Compile(format!(
@@ -57,12 +83,20 @@ pub fn decompile(parts: &Parts<'_>) -> Result<Model> {
             put_build_info(&mut program, pairs);
         }
     }
-    Ok(Model {
+    let weights = weights::paths(&program)?;
+    let model = Model {
         specification_version: parts.specification_version,
-        description: Some(description.clone()),
+        description: Some(ModelDescription {
+            metadata: description
+                .metadata
+                .clone()
+                .filter(|m| *m != Metadata::default()),
+            ..description.clone()
+        }),
         is_updatable: false,
         r#type: Some(model::Type::MlProgram(to_proto(&program)?)),
-    })
+    };
+    Ok(Decompiled { model, weights })
 }
 
 /// Inputs in the order in which they are described; those that are not described come last, by name.

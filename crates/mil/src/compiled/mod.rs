@@ -23,7 +23,7 @@ mod precision;
 mod schema;
 mod weights;
 
-pub use decompile::{Parts, decompile};
+pub use decompile::{Decompiled, Parts, decompile};
 pub use histogram::histogram;
 pub use precision::{compute_precision, storage_precision};
 
