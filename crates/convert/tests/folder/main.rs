@@ -3,6 +3,7 @@
 
 mod adapter;
 mod bake;
+mod engine;
 mod files;
 mod recipe;
 
