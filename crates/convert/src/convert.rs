@@ -107,7 +107,6 @@ fn convert_in(
     let mut report = Report {
         loras: baked(recipe),
         unused: unused(checkpoint),
-        notes: checkpoint.notes().to_vec(),
         ..Report::default()
     };
     let mut packages = BTreeMap::new();

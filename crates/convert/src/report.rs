@@ -81,6 +81,6 @@ pub struct Report {
     pub loras: Vec<BakedReport>,
     /// Tensors of the checkpoint that no component uses, with the reason.
     pub unused: Vec<(String, String)>,
-    /// Anything else that a person should know.
+    /// What a person should know about the conversion; what the checkpoint itself notes is in `Checkpoint::notes`.
     pub notes: Vec<String>,
 }
