@@ -35,7 +35,7 @@ fn a_truncated_file() {
     convert_refuses(
         scratch.path(),
         &folder,
-        &["diffusion_pytorch_model.safetensors", "truncated"],
+        &["diffusion_pytorch_model.safetensors", "cut short"],
     );
 }
 

@@ -257,7 +257,7 @@ pub enum Error {
     },
 
     /// The output is there already.
-    #[error("`{}` exists already\n\nhint: choose another name, or ask for it to be overwritten", path.display())]
+    #[error("`{}` exists already\n\nhint: choose another name, or replace it with `--force`", path.display())]
     TargetExists {
         /// The output.
         path: PathBuf,

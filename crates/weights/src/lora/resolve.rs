@@ -271,15 +271,17 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Stops when adapter and model are of different known families.
+    /// Stops when the adapter is of a known family and the model of another one, or of none by its widths while shapes differ.
     fn require_family(&self) -> Result<(), LoraError> {
-        let (Some(made), Some(target)) = (of_adapter(&self.lora.store), of_target(self.table))
-        else {
+        let Some(made) = of_adapter(&self.lora.store) else {
             return Ok(());
         };
-        if made.family == target {
-            return Ok(());
-        }
+        let target = match of_target(self.table) {
+            Some(target) if made.family == target => return Ok(()),
+            Some(target) => target.to_string(),
+            None if self.misfits.is_empty() => return Ok(()),
+            None => "a model of other widths".to_string(),
+        };
         let misfit = self.misfits.iter().find(|m| m.key == made.key);
         let detail = match misfit.or(self.misfits.first()) {
             Some(m) => format!("`{}` has shape {}, expected {}", m.key, m.found, m.expected),
@@ -288,7 +290,7 @@ impl<'a> Run<'a> {
         Err(LoraError::WrongFamily {
             file: self.lora.store.path().to_path_buf(),
             made_for: made.family.to_string(),
-            target: target.to_string(),
+            target,
             detail,
         })
     }
