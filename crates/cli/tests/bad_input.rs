@@ -214,8 +214,8 @@ fn assets_that_were_tampered_with() {
     let mut escaping = bytes.clone();
     rename_member(
         &mut escaping,
-        "UnetAdapter.mlpackage/Manifest.json",
-        "../../dapter.mlpackage/Manifest.jso",
+        "unet.mlpackage/Manifest.json",
+        "../../escaped/Manifest.json_",
     );
     std::fs::write(&broken, escaping).unwrap();
     generate(&broken, &["broken.mlmodelcassets", "../"]);
