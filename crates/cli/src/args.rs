@@ -27,8 +27,12 @@ pub(crate) enum Command {
     Generate(Generate),
     /// Measure what a conversion lost against its source.
     Verify(Verify),
-    /// Run one package on tensors from a file.
+    /// Run one package or compiled model on tensors from a file.
     Run(Run),
+    /// Compile a package as Xcode does.
+    Compile(Compile),
+    /// Make a package from a compiled model.
+    Decompile(Decompile),
     /// The main job on the built-in shapes model: convert, adapt, verify, generate a grid.
     Demo(Demo),
 }
@@ -265,7 +269,7 @@ pub(crate) enum Part {
 
 #[derive(Args, Debug)]
 pub(crate) struct Run {
-    /// Package to run (.mlpackage).
+    /// Package or compiled model to run (.mlpackage, .mlmodelc).
     pub(crate) package: PathBuf,
     /// Inputs by feature name (.safetensors).
     #[arg(long, value_name = "FILE")]
@@ -283,6 +287,30 @@ pub(crate) struct Run {
     #[arg(long)]
     pub(crate) naive: bool,
     /// Replace the outputs file if it exists.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Compile {
+    /// Package, or a bare model file with its weights beside it (.mlpackage, .mlmodel).
+    pub(crate) model: PathBuf,
+    /// Compiled model to write (.mlmodelc); it shares the weight files.
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    /// Replace the compiled model if it exists.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Decompile {
+    /// Compiled model (.mlmodelc).
+    pub(crate) model: PathBuf,
+    /// Package to write (.mlpackage); it shares the weight files.
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    /// Replace the package if it exists.
     #[arg(long)]
     pub(crate) force: bool,
 }

@@ -3,6 +3,7 @@
 use anyhow::Context;
 use gesso_convert::folder::FolderInfo;
 use gesso_convert::slots::SlotTable;
+use gesso_coreml::compiled::CompiledModel;
 use gesso_coreml::package::Package;
 use gesso_engine::{Feature, Model};
 use gesso_weights::lora::ModuleTable;
@@ -67,10 +68,14 @@ impl Base {
     }
 }
 
-/// Loads any package into the engine.
+/// Loads any package or compiled model into the engine.
 pub(crate) fn model(path: &Path) -> anyhow::Result<Model> {
-    let package = Package::open(path)?;
-    Model::load(&package).with_context(|| format!("cannot load `{}`", path.display()))
+    let loaded = if path.join("coremldata.bin").exists() {
+        Model::load_compiled(&CompiledModel::open(path)?)
+    } else {
+        Model::load(&Package::open(path)?)
+    };
+    loaded.with_context(|| format!("cannot load `{}`", path.display()))
 }
 
 /// Known shape of an input or output.

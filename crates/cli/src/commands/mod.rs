@@ -1,7 +1,9 @@
 //! One file per command, and what several of them need.
 
 mod adapter;
+mod compile;
 mod convert;
+mod decompile;
 mod demo;
 pub(crate) mod generate;
 pub(crate) mod run;
@@ -28,6 +30,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         Command::Generate(options) => generate::run(options, global),
         Command::Verify(options) => verify::run(options, global),
         Command::Run(options) => run::run(options, global),
+        Command::Compile(options) => compile::run(options, global),
+        Command::Decompile(options) => decompile::run(options, global),
         Command::Demo(options) => demo::run(options, global),
     }
 }
