@@ -3,65 +3,191 @@
 use crate::{Block, Function, Program};
 use std::collections::BTreeMap;
 
-/// Opset in which Apple last redefined an op, from 16 on, as far as compiled models show it.
+/// Opsets in which Apple redefined ops, and the ops: (opset, ops). The program's key has the newest one up to its own opset.
 ///
-/// (op, opsets). An op that is not here has kept its first form and carries no prefix. Rows marked by the compiled-models page
-/// as unproven follow from the opset in which coremltools redefines the op.
-const REDEFINED: &[(&str, &[u32])] = &[
-    ("add", &[16, 17]),
-    ("cast", &[16, 17]),
-    ("clip", &[17]),
-    ("concat", &[17]),
-    ("constexpr_affine_dequantize", &[16]),
-    ("constexpr_blockwise_shift_scale", &[18]),
-    ("constexpr_cast", &[16]),
-    ("constexpr_lut_to_dense", &[16, 18]),
-    ("constexpr_lut_to_sparse", &[18]),
-    ("constexpr_sparse_blockwise_shift_scale", &[18]),
-    ("constexpr_sparse_to_dense", &[16, 18]),
-    ("conv", &[17]),
-    ("conv_transpose", &[17]),
-    ("dequantize", &[17]),
-    ("einsum", &[16]),
-    ("expand_dims", &[17]),
-    ("floor", &[17]),
-    ("floor_div", &[17]),
-    ("gather", &[16, 17]),
-    ("gather_along_axis", &[17]),
-    ("gather_nd", &[16, 17]),
-    ("gelu", &[16]),
-    ("greater", &[17]),
-    ("greater_equal", &[17]),
-    ("layer_norm", &[17]),
-    ("less", &[17]),
-    ("linear", &[17]),
-    ("log", &[17]),
-    ("logical_and", &[17]),
-    ("logical_not", &[17]),
-    ("matmul", &[17]),
-    ("maximum", &[17]),
-    ("minimum", &[17]),
-    ("mul", &[16, 17]),
-    ("pow", &[17]),
-    ("quantize", &[17]),
-    ("read_state", &[18]),
-    ("real_div", &[16, 17]),
-    ("reduce_argmax", &[16, 17]),
-    ("reduce_max", &[16]),
-    ("reduce_mean", &[16]),
-    ("reduce_sum", &[16]),
-    ("relu", &[16, 18]),
-    ("reshape", &[17]),
-    ("scaled_dot_product_attention", &[18]),
-    ("sigmoid", &[16]),
-    ("silu", &[16]),
-    ("slice_by_index", &[17]),
-    ("softmax", &[16]),
-    ("squeeze", &[17]),
-    ("sub", &[16, 17]),
-    ("topk", &[16, 17]),
-    ("transpose", &[17]),
-    ("write_state", &[18]),
+/// An op without a row, or none up to the program's opset, carries no prefix. Which rows stand on what is said above each;
+/// the page on compiled models lists them.
+const REDEFINED: &[(u32, &[&str])] = &[
+    // Apple's compiled models.
+    (
+        16,
+        &[
+            "add",
+            "cast",
+            "constexpr_affine_dequantize",
+            "mul",
+            "reduce_argmax",
+            "reduce_max",
+            "reduce_sum",
+            "relu",
+            "sigmoid",
+            "silu",
+            "softmax",
+        ],
+    ),
+    // Published compute plans, whose operator names have the same prefixes, and look-ups of apps.
+    (
+        16,
+        &[
+            "batch_norm",
+            "constexpr_lut_to_dense",
+            "conv",
+            "conv_transpose",
+            "einsum",
+            "gather",
+            "gather_along_axis",
+            "gelu",
+            "layer_norm",
+            "leaky_relu",
+            "linear",
+            "matmul",
+            "pow",
+            "real_div",
+            "reduce_mean",
+            "reshape",
+            "rsqrt",
+            "sin",
+            "square",
+            "sub",
+            "topk",
+            "upsample_bilinear",
+        ],
+    ),
+    // Their likes.
+    (
+        16,
+        &[
+            "abs",
+            "constexpr_cast",
+            "constexpr_sparse_to_dense",
+            "cos",
+            "erf",
+            "exp",
+            "gather_nd",
+            "instance_norm",
+            "maximum",
+            "minimum",
+            "reduce_l2_norm",
+            "reduce_min",
+            "reduce_sum_square",
+            "sqrt",
+            "tanh",
+        ],
+    ),
+    // Apple's compiled models.
+    (
+        17,
+        &[
+            "add",
+            "cast",
+            "clip",
+            "concat",
+            "conv",
+            "expand_dims",
+            "floor",
+            "floor_div",
+            "gather",
+            "gather_along_axis",
+            "greater_equal",
+            "layer_norm",
+            "less",
+            "linear",
+            "log",
+            "logical_and",
+            "logical_not",
+            "matmul",
+            "maximum",
+            "minimum",
+            "mul",
+            "pow",
+            "reduce_argmax",
+            "reshape",
+            "slice_by_index",
+            "squeeze",
+            "sub",
+            "topk",
+            "transpose",
+        ],
+    ),
+    // Their likes.
+    (
+        17,
+        &[
+            "conv_transpose",
+            "dequantize",
+            "equal",
+            "gather_nd",
+            "greater",
+            "instance_norm",
+            "less_equal",
+            "logical_or",
+            "not_equal",
+            "quantize",
+            "real_div",
+        ],
+    ),
+    // One of Apple's compiled models.
+    (18, &["relu"]),
+    // Published compute plans.
+    (
+        18,
+        &[
+            "add",
+            "batch_norm",
+            "cast",
+            "concat",
+            "constexpr_blockwise_shift_scale",
+            "constexpr_lut_to_dense",
+            "conv",
+            "equal",
+            "expand_dims",
+            "gather",
+            "gelu",
+            "greater_equal",
+            "layer_norm",
+            "linear",
+            "lstm",
+            "matmul",
+            "mul",
+            "pow",
+            "read_state",
+            "reshape",
+            "rsqrt",
+            "scaled_dot_product_attention",
+            "sigmoid",
+            "silu",
+            "slice_by_index",
+            "slice_update",
+            "softmax",
+            "squeeze",
+            "sub",
+            "tanh",
+            "topk",
+            "transpose",
+            "write_state",
+        ],
+    ),
+    // Their likes.
+    (
+        18,
+        &[
+            "constexpr_lut_to_sparse",
+            "constexpr_sparse_blockwise_shift_scale",
+            "constexpr_sparse_to_dense",
+            "conv_transpose",
+            "cos",
+            "erf",
+            "exp",
+            "gather_along_axis",
+            "gather_nd",
+            "instance_norm",
+            "leaky_relu",
+            "real_div",
+            "sin",
+            "sqrt",
+            "square",
+        ],
+    ),
 ];
 
 /// Ops of a program by the keys of Apple's metadata, for instance `Ios16.reduceMax`. `const` does not count, the constexpr
@@ -99,8 +225,11 @@ fn count(block: &Block, opset: u32, counts: &mut BTreeMap<String, i64>) {
 
 /// `Ios16.reduceMax`, or `Transpose` for an op that no opset up to the program's has redefined.
 pub(super) fn key(op: &str, opset: u32) -> String {
-    let redefined = REDEFINED.iter().find(|row| row.0 == op);
-    let newest = redefined.and_then(|row| row.1.iter().copied().filter(|&n| n <= opset).max());
+    let newest = REDEFINED
+        .iter()
+        .filter(|(n, ops)| *n <= opset && ops.contains(&op))
+        .map(|row| row.0)
+        .max();
     match newest {
         Some(n) => format!("Ios{n}.{}", camel(op, false)),
         None => camel(op, true),
@@ -127,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_of_apples_files() {
+    fn keys_of_compiled_models_and_compute_plans() {
         for (op, opset, wanted) in [
             ("reduce_argmax", 16, "Ios16.reduceArgmax"),
             ("reduce_argmax", 17, "Ios17.reduceArgmax"),
@@ -137,6 +266,10 @@ mod tests {
             ("conv", 15, "Conv"),
             ("transpose", 16, "Transpose"),
             ("einsum", 16, "Ios16.einsum"),
+            ("einsum", 18, "Ios16.einsum"),
+            ("reduce_mean", 18, "Ios16.reduceMean"),
+            ("conv", 16, "Ios16.conv"),
+            ("split", 18, "Split"),
         ] {
             assert_eq!(key(op, opset), wanted);
         }
