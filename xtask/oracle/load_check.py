@@ -19,6 +19,16 @@ READERS = {
     MIL_pb2.FLOAT32: "read_float_data",
     MIL_pb2.UINT8: "read_uint8_data",
     MIL_pb2.INT8: "read_int8_data",
+    MIL_pb2.INT16: "read_int16_data",
+    MIL_pb2.UINT16: "read_uint16_data",
+    MIL_pb2.INT32: "read_int32_data",
+    MIL_pb2.UINT32: "read_uint32_data",
+    MIL_pb2.INT4: "read_int4_data",
+    MIL_pb2.UINT1: "read_uint1_data",
+    MIL_pb2.UINT2: "read_uint2_data",
+    MIL_pb2.UINT3: "read_uint3_data",
+    MIL_pb2.UINT4: "read_uint4_data",
+    MIL_pb2.UINT6: "read_uint6_data",
 }
 
 

@@ -141,7 +141,13 @@ fn one_width(folder: &Path, bits: u8, global: Global) -> anyhow::Result<Width> {
     let count: usize = pictures.iter().map(Vec::len).sum();
     Ok(Width {
         bits,
-        bytes: base.info.packages.values().map(|p| p.bytes_after).sum(),
+        bytes: base
+            .info
+            .packages
+            .values()
+            .filter(|p| p.weights_of.is_none())
+            .map(|p| p.bytes_after)
+            .sum(),
         convert_seconds,
         unet_db,
         image_db,
