@@ -8,7 +8,7 @@ mod symbols;
 use crate::{Error, Result, text};
 use bpe::Merges;
 use regex::Regex;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// Tokens of a prompt that the text encoder takes, `<|startoftext|>` and `<|endoftext|>` included.
 pub const CONTEXT: usize = 77;
@@ -33,7 +33,7 @@ pub enum CleanUp {
 /// A CLIP vocabulary, ready to encode.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
-    ids: HashMap<String, i32>,
+    ids: BTreeMap<String, i32>,
     merges: Merges,
     words: Regex,
     start: i32,
@@ -51,7 +51,7 @@ impl Tokenizer {
     /// Errors: `Vocabulary`, `Merges`.
     pub fn from_strings(vocab_json: &str, merges_txt: &str) -> Result<Self> {
         let refuse = |reason: String| Error::Vocabulary { reason };
-        let ids: HashMap<String, i32> =
+        let ids: BTreeMap<String, i32> =
             serde_json::from_str(vocab_json).map_err(|e| refuse(e.to_string()))?;
         if let Some((token, id)) = ids.iter().filter(|(_, id)| **id < 0).min() {
             return Err(refuse(format!("token `{token}` has the negative id {id}")));

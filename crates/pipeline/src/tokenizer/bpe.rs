@@ -1,7 +1,7 @@
 //! Byte-pair merges.
 
 use crate::{Error, Result};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// Most merges of CLIP's vocabulary that are read, as transformers does it.
 const MOST: usize = 49152 - 256 - 2;
@@ -9,7 +9,7 @@ const MOST: usize = 49152 - 256 - 2;
 /// Rank of each pair that may be merged, by its first and second symbol.
 #[derive(Clone, Debug)]
 pub(super) struct Merges {
-    ranks: HashMap<String, HashMap<String, usize>>,
+    ranks: BTreeMap<String, BTreeMap<String, usize>>,
 }
 
 impl Merges {
@@ -17,7 +17,7 @@ impl Merges {
     ///
     /// Errors: `Merges` for a line that is no pair or whose merged symbol `is_known` does not know.
     pub(super) fn parse(text: &str, is_known: impl Fn(&str) -> bool) -> Result<Self> {
-        let mut ranks: HashMap<String, HashMap<String, usize>> = HashMap::new();
+        let mut ranks: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
         for (rank, line) in text.trim().split('\n').skip(1).take(MOST).enumerate() {
             let refuse = |reason| Error::Merges {
                 line: rank + 2,
