@@ -33,6 +33,14 @@ pub(crate) enum Command {
     Compile(Compile),
     /// Make a package from a compiled model.
     Decompile(Decompile),
+    /// Check models against the rules of Apple's stack.
+    Lint(crate::commands::lint::Options),
+    /// Say what a model, folder, adapter, checkpoint or LoRA holds.
+    Inspect(crate::commands::inspect::Options),
+    /// Say what changed between two models.
+    Diff(crate::commands::diff::Options),
+    /// Say whether an app will load a folder, and why not.
+    Doctor(crate::commands::doctor::Options),
     /// The main job on the built-in shapes model: convert, adapt, verify, generate a grid.
     Demo(Demo),
 }

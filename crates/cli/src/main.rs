@@ -8,6 +8,7 @@ mod embedded;
 mod lettering;
 mod measure;
 mod networks;
+mod opened;
 mod picture;
 mod progress;
 mod selftest;

@@ -1,15 +1,16 @@
 //! `gesso convert`.
 
-use super::{Global, overwrite, print_json};
+use super::{Global, lint, overwrite, print_json};
 use crate::args::{self, Convert};
 use crate::progress::Line;
 use crate::table::{self, Table};
-use crate::{Outcome, selftest, source};
-use anyhow::Context;
+use crate::{Outcome, opened, selftest, source};
+use anyhow::{Context, bail};
 use gesso_convert::family::{Attention, Precision};
 use gesso_convert::recipe::{Origin, Override};
 use gesso_convert::{Recipe, Report, convert};
 use gesso_coreml::stage::{Staging, require_space};
+use gesso_mil::lints::Severity;
 use gesso_weights::Checkpoint;
 use std::path::Path;
 use std::time::Instant;
@@ -64,9 +65,11 @@ pub(crate) fn folder(
     let mut line = Line::new();
     let report = global.on_threads(|| convert(checkpoint, recipe, folder, &mut line))??;
     line.clear();
+    let findings = linted(folder)?;
     let self_test = selftest::write(folder, global)?;
     staging.commit()?;
     let mut notes = checkpoint.notes().to_vec();
+    notes.extend(findings);
     notes.extend(report.notes.iter().cloned());
     notes.extend(
         report
@@ -79,6 +82,24 @@ pub(crate) fn folder(
         self_test,
         notes,
     })
+}
+
+/// Lints what was written. The answer is the warnings.
+///
+/// Errors: a finding that keeps a model from loading.
+fn linted(folder: &Path) -> anyhow::Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    for path in opened::models(folder)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        for finding in lint::model(&path)? {
+            match finding.severity {
+                Severity::Error => bail!("`{name}` would not load: {finding}"),
+                Severity::Warning => warnings.push(format!("`{name}`: {finding}")),
+                Severity::Note => {}
+            }
+        }
+    }
+    Ok(warnings)
 }
 
 /// The recipe that the options ask for.

@@ -5,7 +5,11 @@ mod compile;
 mod convert;
 mod decompile;
 mod demo;
+pub(crate) mod diff;
+pub(crate) mod doctor;
 pub(crate) mod generate;
+pub(crate) mod inspect;
+pub(crate) mod lint;
 pub(crate) mod run;
 mod verify;
 
@@ -32,6 +36,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         Command::Run(options) => run::run(options, global),
         Command::Compile(options) => compile::run(options, global),
         Command::Decompile(options) => decompile::run(options, global),
+        Command::Lint(options) => lint::run(options, global),
+        Command::Inspect(options) => inspect::run(options, global),
+        Command::Diff(options) => diff::run(options, global),
+        Command::Doctor(options) => doctor::run(options, global),
         Command::Demo(options) => demo::run(options, global),
     }
 }

@@ -69,20 +69,29 @@ fn shaped_array(s: &Subject<'_>, r: &mut Report) {
     if s.model.specification_version > 7 {
         return;
     }
-    for f in s.features() {
-        if array(&f).is_none_or(|a| !is_half(a.data_type)) {
-            continue;
-        }
-        match f.role {
-            Role::Output => r.add(
-                f.place(),
-                "a FLOAT16 output cannot become an `MLShapedArray` on macOS 13",
-            ),
-            _ => r.with(
-                Severity::Note,
-                f.place(),
-                "FLOAT16; apps on macOS 13 have to give FLOAT32 arrays",
-            ),
+    let features = s.features();
+    let half = || {
+        features
+            .iter()
+            .filter(|f| array(f).is_some_and(|a| is_half(a.data_type)))
+    };
+    for f in half().filter(|f| f.role == Role::Output) {
+        r.add(
+            f.place(),
+            "a FLOAT16 output cannot become an `MLShapedArray` on macOS 13",
+        );
+    }
+    for i in s.interfaces() {
+        let names: Vec<String> = half()
+            .filter(|f| f.role == Role::Input && f.function == i.function)
+            .map(|f| format!("`{}`", f.it.name))
+            .collect();
+        if !names.is_empty() {
+            let text = format!(
+                "FLOAT16 inputs {}; apps on macOS 13 have to give FLOAT32 arrays",
+                names.join(", ")
+            );
+            r.with(Severity::Note, format!("function `{}`", i.function), text);
         }
     }
 }

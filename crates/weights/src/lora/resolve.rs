@@ -45,15 +45,7 @@ impl Lora {
         table: &ModuleTable,
         options: &ResolveOptions,
     ) -> Result<ResolvedLora, LoraError> {
-        let mut run = Run {
-            lora: self,
-            table,
-            ignored: Vec::new(),
-            unknown: Vec::new(),
-            warnings: Vec::new(),
-            misfits: Vec::new(),
-            scales: 0,
-        };
+        let mut run = Run::new(self, table);
         let groups = run.sorted(options)?;
         run.require_known(&groups)?;
         for (_, group) in groups.values() {
@@ -86,6 +78,17 @@ impl Lora {
     }
 }
 
+impl Lora {
+    /// Keys of the tensors that [`Self::resolve`] would neither apply to a module of `table` nor know to be ignorable.
+    ///
+    /// Errors: `Duplicate`, `Value` as in [`Self::resolve`].
+    pub fn unmatched(&self, table: &ModuleTable) -> Result<Vec<String>, LoraError> {
+        let mut run = Run::new(self, table);
+        run.sorted(&ResolveOptions::default())?;
+        Ok(run.unknown)
+    }
+}
+
 struct Run<'a> {
     lora: &'a Lora,
     table: &'a ModuleTable,
@@ -104,6 +107,18 @@ struct Misfit {
 }
 
 impl<'a> Run<'a> {
+    fn new(lora: &'a Lora, table: &'a ModuleTable) -> Self {
+        Self {
+            lora,
+            table,
+            ignored: Vec::new(),
+            unknown: Vec::new(),
+            warnings: Vec::new(),
+            misfits: Vec::new(),
+            scales: 0,
+        }
+    }
+
     /// Sorts all tensors by module; what has no module goes to `ignored` or `unknown`.
     fn sorted(&mut self, options: &ResolveOptions) -> Result<Groups<'a>, LoraError> {
         let store = &self.lora.store;

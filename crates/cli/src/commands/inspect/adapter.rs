@@ -1,0 +1,39 @@
+//! Adapter assets.
+
+use super::{Page, lines};
+use crate::table::{self, Table};
+use gesso_convert::asset::Asset;
+use serde_json::json;
+use std::path::Path;
+
+pub(super) fn page(path: &Path) -> anyhow::Result<Page> {
+    let asset = Asset::open(path)?;
+    let m = asset.manifest();
+    let head = lines(&[
+        ("kind", "adapter asset".into()),
+        ("name", m.name.clone()),
+        ("rank", m.rank.to_string()),
+        ("default strength", m.default_strength.to_string()),
+        ("trigger words", m.trigger_words.join(", ")),
+        ("author", m.author.clone().unwrap_or_default()),
+        ("license", m.license.clone().unwrap_or_default()),
+        ("modules", (m.rows.len() / 2).to_string()),
+    ]);
+    let mut components = Table::new(&["component", "package", "rank", "layout hash"]);
+    for (name, c) in &m.components {
+        components.row(&[
+            name.clone(),
+            c.package.clone(),
+            c.rank.to_string(),
+            c.layout_hash.clone(),
+        ]);
+    }
+    let mut members = Table::new(&["member", "bytes"]);
+    for (name, member) in &m.members {
+        members.row(&[name.clone(), table::bytes(member.size)]);
+    }
+    Ok(Page {
+        json: json!({ "kind": "adapter asset", "path": path.display().to_string(), "manifest": m }),
+        text: format!("{head}\n{}\n{}", components.text(), members.text()),
+    })
+}
