@@ -74,14 +74,14 @@ impl Opened {
             }
             Form::Compiled => {
                 let compiled = CompiledModel::open(path)?;
-                let model = decompile(&Parts {
+                let decompiled = decompile(&Parts {
                     text: &compiled.text,
                     specification_version: compiled.header.specification_version,
                     description: &compiled.header.description,
                     functions: compiled.header.functions,
                 })
                 .with_context(|| format!("cannot read `{}`", path.join("model.mil").display()))?;
-                let files = compiled.files().clone();
+                let (model, files) = (decompiled.model, compiled.files().clone());
                 Ok(Self {
                     path: path.into(),
                     form,
