@@ -94,7 +94,7 @@ impl Asset {
     /// Errors: [`Error::AssetForm`], [`Error::AssetMember`], [`Error::AssetTooNew`], [`Error::Json`].
     pub fn open(path: &Path) -> Result<Self> {
         let file = Mapped::open(path)?;
-        let manifest = checked(&file, path)?;
+        let manifest = check(&file, path)?;
         Ok(Self {
             path: path.into(),
             file,
@@ -171,7 +171,12 @@ impl Asset {
     }
 }
 
-fn checked(bytes: &[u8], path: &Path) -> Result<Manifest> {
+/// Checks the bytes of an asset: form, names, sizes and hashes; `path` is for messages.
+///
+/// Nothing is allocated but headers and the manifest, so at most a small multiple of the bytes.
+///
+/// Errors: [`Error::AssetForm`], [`Error::AssetMember`], [`Error::AssetTooNew`], [`Error::Json`].
+pub fn check(bytes: &[u8], path: &Path) -> Result<Manifest> {
     let members = zip::read(bytes, path)?;
     let manifest = members
         .iter()
