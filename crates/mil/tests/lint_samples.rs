@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use gesso_coreml::package::Package;
+use gesso_coreml::proto::specification::Model;
 use gesso_mil::lints::{self, Facts, Severity};
+use prost::Message;
 use std::path::Path;
 
 /// Every package in the folders below `root`, with the numbers of its errors and warnings.
@@ -51,6 +53,41 @@ fn own_samples() {
         };
         assert_eq!(ids, expected, "{name}");
     }
+}
+
+/// Damaged models give findings or are refused by the decoder; nothing panics.
+#[test]
+fn damaged_models() {
+    let mut state = 1u64;
+    let mut next = |below: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    let mut decoded = 0;
+    for name in [
+        "lut4_grouped8_ios18",
+        "multifunction_ios18",
+        "stateful_ios18",
+        "lin8_perchannel_ios16",
+    ] {
+        let path = gesso_testkit::fixture(&format!("formats/samples/{name}/{name}.mlpackage"));
+        let package = Package::open(&path).unwrap();
+        let (bytes, facts) = (package.model.encode_to_vec(), Facts::of(&package));
+        for _ in 0..4000 {
+            let mut damaged = bytes.clone();
+            for _ in 0..=next(3) {
+                let at = next(damaged.len());
+                damaged[at] = next(256) as u8;
+            }
+            if let Ok(model) = Model::decode(damaged.as_slice()) {
+                decoded += 1;
+                lints::run(&model, &facts);
+            }
+        }
+    }
+    assert!(decoded > 1000, "{decoded}");
 }
 
 #[test]

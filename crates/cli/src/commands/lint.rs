@@ -2,7 +2,7 @@
 
 mod sarif;
 
-use super::{Global, print_json};
+use super::{Global, print_json, write_file};
 use crate::Outcome;
 use crate::opened::{self, Form, Opened};
 use anyhow::{Context, ensure};
@@ -48,8 +48,7 @@ pub(super) fn run(options: &Options, global: Global) -> anyhow::Result<Outcome> 
     }
     if let Some(file) = &options.sarif {
         let text = serde_json::to_string_pretty(&sarif::log(&linted))?;
-        std::fs::write(file, text + "\n")
-            .with_context(|| format!("cannot write `{}`", file.display()))?;
+        write_file(file, (text + "\n").as_bytes())?;
     }
     let count = |severity| {
         linted

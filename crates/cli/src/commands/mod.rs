@@ -94,6 +94,14 @@ pub(crate) fn install_signal_handler() -> anyhow::Result<()> {
     .context("cannot install the signal handler")
 }
 
+/// Writes a file that stands whole or not at all; one of the same name is replaced.
+pub(crate) fn write_file(path: &std::path::Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let staging = stage::Staging::new(path, Overwrite::Force)?;
+    std::fs::write(staging.path(), bytes)
+        .with_context(|| format!("cannot write `{}`", path.display()))?;
+    Ok(staging.commit()?)
+}
+
 /// Prints a document on stdout.
 pub(crate) fn print_json(document: &serde_json::Value) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string_pretty(document)?);

@@ -87,16 +87,18 @@ pub(super) fn estimates(folder: &Folder) -> Estimates {
             })
         })
         .collect();
-    let weights: u64 = models.iter().map(|m| m.weights).sum();
+    let weights = models
+        .iter()
+        .fold(0, |sum: u64, m| sum.saturating_add(m.weights));
     let most = models.iter().map(|m| m.activations).max().unwrap_or(0);
     let largest = models
         .iter()
-        .map(|m| m.weights + m.activations)
+        .map(|m| m.weights.saturating_add(m.activations))
         .max()
         .unwrap_or(0);
     Estimates {
         models,
-        resident: weights + most,
+        resident: weights.saturating_add(most),
         largest,
     }
 }
@@ -123,7 +125,10 @@ fn activations(f: &Function) -> u64 {
     }
     last.extend(body.outputs.iter().map(|o| (o.as_str(), usize::MAX)));
     let mut ends: BTreeMap<usize, u64> = BTreeMap::new();
-    let mut alive: u64 = f.inputs.iter().map(|i| bytes(&i.ty)).sum();
+    let mut alive = f
+        .inputs
+        .iter()
+        .fold(0, |sum: u64, i| sum.saturating_add(bytes(&i.ty)));
     let mut most = alive;
     for (i, op) in body
         .operations
@@ -133,14 +138,15 @@ fn activations(f: &Function) -> u64 {
     {
         for output in &op.outputs {
             let size = bytes(&output.ty);
-            alive += size;
-            *ends
+            alive = alive.saturating_add(size);
+            let end = ends
                 .entry(last.get(output.name.as_str()).copied().unwrap_or(i))
-                .or_default() += size;
+                .or_default();
+            *end = end.saturating_add(size);
         }
         most = most.max(alive);
         while let Some(entry) = ends.first_entry().filter(|e| *e.key() <= i) {
-            alive -= entry.remove();
+            alive = alive.saturating_sub(entry.remove());
         }
     }
     most

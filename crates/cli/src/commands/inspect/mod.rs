@@ -9,7 +9,7 @@ mod lora;
 pub(crate) mod model;
 mod weight;
 
-use super::{Global, print_json};
+use super::{Global, print_json, write_file};
 use crate::Outcome;
 use crate::opened::{Form, Opened};
 use anyhow::{Context, ensure};
@@ -79,8 +79,7 @@ fn page(options: &Options) -> anyhow::Result<Page> {
         let opened = Opened::open(path)?;
         if let Some(file) = &options.graph {
             let svg = graph::svg(&opened.program()?);
-            std::fs::write(file, svg)
-                .with_context(|| format!("cannot write `{}`", file.display()))?;
+            write_file(file, svg.as_bytes())?;
         }
         return model::page(&opened, options.ops, options.tensors);
     }

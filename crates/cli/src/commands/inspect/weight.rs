@@ -23,7 +23,9 @@ impl Constant<'_> {
 
     /// Bytes of all parts together.
     pub(super) fn bytes(&self) -> u64 {
-        self.parts.iter().map(|(_, t, _)| bytes(t)).sum()
+        self.parts
+            .iter()
+            .fold(0, |sum: u64, (_, t, _)| sum.saturating_add(bytes(t)))
     }
 }
 
@@ -80,11 +82,12 @@ fn place(value: &Value) -> Option<(&str, u64)> {
 
 /// Bytes by element type; a record that several constants share counts once.
 pub(super) fn by_dtype(constants: &[Constant<'_>]) -> BTreeMap<String, u64> {
-    let mut sums = BTreeMap::new();
+    let mut sums: BTreeMap<String, u64> = BTreeMap::new();
     let mut seen = std::collections::BTreeSet::new();
     for (_, t, place) in constants.iter().flat_map(|c| &c.parts) {
         if place.is_none_or(|p| seen.insert(p)) {
-            *sums.entry(t.dtype.to_string()).or_default() += bytes(t);
+            let sum = sums.entry(t.dtype.to_string()).or_default();
+            *sum = sum.saturating_add(bytes(t));
         }
     }
     sums.retain(|_, n| *n > 0);
@@ -96,7 +99,8 @@ pub(super) fn by_module(constants: &[Constant<'_>]) -> BTreeMap<String, u64> {
     let mut sums: BTreeMap<String, u64> = BTreeMap::new();
     let large = |c: &&Constant<'_>| c.parts.iter().any(|(_, _, place)| place.is_some());
     for c in constants.iter().filter(large) {
-        *sums.entry(module(c.name())).or_default() += c.bytes();
+        let sum = sums.entry(module(c.name())).or_default();
+        *sum = sum.saturating_add(c.bytes());
     }
     sums
 }
@@ -131,7 +135,7 @@ pub(super) fn palette(c: &Constant<'_>) -> Option<Palette> {
         }),
         [groups @ .., entries, vector] => Some(Palette {
             bits: entries.checked_ilog2()?,
-            groups: groups.iter().product(),
+            groups: groups.iter().try_fold(1usize, |n, g| n.checked_mul(*g))?,
             vector: *vector,
         }),
         [] => None,
