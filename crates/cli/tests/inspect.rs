@@ -220,6 +220,15 @@ fn options_that_do_not_fit_are_refused() {
         gesso().arg("inspect").arg(lora("sketch")).arg("--ops"),
         &["`--ops` is for models"],
     );
+    let folder = tempfile::tempdir().unwrap();
+    refuses(
+        gesso()
+            .arg("inspect")
+            .arg(sample("base_fp16_ios16"))
+            .arg("--graph")
+            .arg(folder.path()),
+        &["is a folder, expected a file"],
+    );
     refuses(
         gesso().arg("inspect").arg(shapes()).args(["--base", "x"]),
         &["`--base` is for LoRA files"],

@@ -96,7 +96,12 @@ pub(crate) fn install_signal_handler() -> anyhow::Result<()> {
 
 /// Writes a file that stands whole or not at all; one of the same name is replaced.
 pub(crate) fn write_file(path: &std::path::Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let staging = stage::Staging::new(path, Overwrite::Force)?;
+    anyhow::ensure!(
+        !path.is_dir(),
+        "`{}` is a folder, expected a file",
+        path.display()
+    );
+    let staging = stage::Staging::file(path, Overwrite::Force)?;
     std::fs::write(staging.path(), bytes)
         .with_context(|| format!("cannot write `{}`", path.display()))?;
     Ok(staging.commit()?)
