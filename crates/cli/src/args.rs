@@ -63,6 +63,17 @@ pub(crate) enum Attention {
     Original,
 }
 
+/// In which form models are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Packages, for Xcode and for compiling on the device.
+    Mlpackage,
+    /// Compiled models, as existing apps load them.
+    Mlmodelc,
+    /// Both, over the same weight files.
+    Both,
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct Convert {
     /// A diffusers folder or a single-file checkpoint (.safetensors).
@@ -73,6 +84,9 @@ pub(crate) struct Convert {
     /// Bits per weight of text encoder and UNet: 16 (as they are), or a palette of 8, 6, 4, 2 or 1 bits.
     #[arg(long, default_value_t = 16, value_name = "N")]
     pub(crate) bits: u8,
+    /// In which form the models are written.
+    #[arg(long, value_enum, default_value_t = Format::Both)]
+    pub(crate) format: Format,
     /// Bits for the tensors whose name matches a pattern (`*` stands for anything), for instance
     /// `unet:*.conv_shortcut.*=16`; the last match wins.
     #[arg(long, value_name = "PATTERN=BITS")]

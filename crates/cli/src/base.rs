@@ -49,7 +49,13 @@ impl Base {
                 self.folder.display()
             )
         })?;
-        model(&self.folder.join(&file.file))
+        let path = self.folder.join(&file.file);
+        // A folder may hold the compiled model alone.
+        model(&if path.exists() {
+            path
+        } else {
+            path.with_extension("mlmodelc")
+        })
     }
 
     /// The modules that have slots, as targets of a LoRA.

@@ -82,6 +82,18 @@ fn the_folder_has_what_apps_look_for() {
         );
     }
     for name in [
+        "TextEncoder",
+        "Unet",
+        "VAEDecoder",
+        "VAEEncoder",
+        "UnetAdaptable",
+    ] {
+        assert!(
+            out.join(format!("{name}.mlmodelc/model.mil")).is_file(),
+            "{name}"
+        );
+    }
+    for name in [
         "vocab.json",
         "merges.txt",
         "gesso.json",
@@ -326,6 +338,27 @@ fn pictures_carry_their_parameters() {
         .arg("-o")
         .arg(scratch.path().join("x.png"));
     refuses(&mut command, &["40", "64"]);
+}
+
+#[test]
+fn compiled_models_alone_give_the_same_picture() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut pictures = Vec::new();
+    for (format, other) in [("mlpackage", "mlmodelc"), ("mlmodelc", "mlpackage")] {
+        let out = scratch.path().join(format);
+        convert(&out, &["--bits", "4", "--format", format]);
+        assert!(!out.join(format!("Unet.{other}")).exists());
+        assert!(out.join(format!("Unet.{format}")).exists());
+        let file = scratch.path().join(format!("{format}.png"));
+        let mut generate = gesso();
+        generate.arg("generate").arg(&out);
+        generate
+            .args(["--prompt", "a red circle", "--steps", "2", "-o"])
+            .arg(&file);
+        succeeds(&mut generate);
+        pictures.push(std::fs::read(&file).unwrap());
+    }
+    assert!(pictures[0] == pictures[1]);
 }
 
 #[test]

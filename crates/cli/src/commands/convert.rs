@@ -1,14 +1,14 @@
 //! `gesso convert`.
 
 use super::{Global, lint, overwrite, print_json};
-use crate::args::{self, Convert};
+use crate::args::{self, Convert, Format};
 use crate::progress::Line;
 use crate::table::{self, Table};
 use crate::{Outcome, opened, selftest, source};
 use anyhow::{Context, bail};
 use gesso_convert::family::{Attention, Precision};
 use gesso_convert::recipe::{Origin, Override};
-use gesso_convert::{Recipe, Report, convert};
+use gesso_convert::{Recipe, Report, compile_folder, convert};
 use gesso_coreml::stage::{Staging, require_space};
 use gesso_mil::lints::Severity;
 use gesso_weights::Checkpoint;
@@ -19,7 +19,12 @@ pub(super) fn run(options: &Convert, global: Global) -> anyhow::Result<Outcome> 
     let start = Instant::now();
     let checkpoint = source::checkpoint(&options.checkpoint, &options.source)?;
     let recipe = recipe(options, &checkpoint)?;
-    let made = folder(&checkpoint, &recipe, &options.output, options.force, global)?;
+    let target = Target {
+        path: &options.output,
+        force: options.force,
+        format: options.format,
+    };
+    let made = folder(&checkpoint, &recipe, target, global)?;
     if global.json {
         let mut document = serde_json::to_value(&made.report)?;
         document["schema"] = 1.into();
@@ -49,16 +54,23 @@ pub(crate) struct Made {
     pub(crate) notes: Vec<String>,
 }
 
-/// Converts into a temporary sibling of `output` and moves it into place.
+/// Where a converted folder goes, and in which form.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) force: bool,
+    pub(crate) format: Format,
+}
+
+/// Converts into a temporary sibling of the target and moves it into place.
 pub(crate) fn folder(
     checkpoint: &Checkpoint,
     recipe: &Recipe,
-    output: &Path,
-    force: bool,
+    target: Target<'_>,
     global: Global,
 ) -> anyhow::Result<Made> {
-    let staging = Staging::new(output, overwrite(force))?;
-    require_space(output, recipe.bytes_needed(checkpoint)?)?;
+    let staging = Staging::new(target.path, overwrite(target.force))?;
+    require_space(target.path, recipe.bytes_needed(checkpoint)?)?;
     let folder = staging.path();
     std::fs::create_dir_all(folder)
         .with_context(|| format!("cannot create `{}`", folder.display()))?;
@@ -67,6 +79,7 @@ pub(crate) fn folder(
     line.clear();
     let findings = linted(folder)?;
     let self_test = selftest::write(folder, global)?;
+    compile(folder, target.format)?;
     staging.commit()?;
     let mut notes = checkpoint.notes().to_vec();
     notes.extend(findings);
@@ -100,6 +113,21 @@ fn linted(folder: &Path) -> anyhow::Result<Vec<String>> {
         }
     }
     Ok(warnings)
+}
+
+/// Compiles the packages of a folder, and takes them out again when only the compiled form was asked for.
+fn compile(folder: &Path, format: Format) -> anyhow::Result<()> {
+    if format == Format::Mlpackage {
+        return Ok(());
+    }
+    for compiled in compile_folder(folder)? {
+        if format == Format::Mlmodelc {
+            let package = compiled.with_extension("mlpackage");
+            std::fs::remove_dir_all(&package)
+                .with_context(|| format!("cannot remove `{}`", package.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// The recipe that the options ask for.

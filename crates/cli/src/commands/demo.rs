@@ -115,7 +115,12 @@ fn one_width(folder: &Path, bits: u8, global: Global) -> anyhow::Result<Width> {
         origin: convert::origin(&checkpoint),
         ..Recipe::default()
     };
-    convert::folder(&checkpoint, &recipe, &out, false, global)?;
+    let target = convert::Target {
+        path: &out,
+        force: false,
+        format: args::Format::Both,
+    };
+    convert::folder(&checkpoint, &recipe, target, global)?;
     let convert_seconds = start.elapsed().as_secs_f64();
     let base = Base::open(&out)?;
 
