@@ -54,7 +54,7 @@ fn folders(root: &Path) {
     let packages = root.join("packages");
     succeeds(
         gesso()
-            .args(["convert", "--bits", "4", "-o"])
+            .args(["convert", "--format", "mlpackage", "--bits", "4", "-o"])
             .arg(&packages)
             .arg(shapes()),
     );
@@ -408,4 +408,29 @@ fn packages_load_in_gesso_and_are_to_be_compiled_for_others() {
             .arg(lora("sketch")),
     );
     assert_eq!(doctor(&packages, "gesso").0, 0);
+}
+
+#[test]
+fn every_app_takes_what_convert_writes() {
+    let root = tempfile::tempdir().unwrap();
+    for (name, options) in [
+        ("split", vec!["--bits", "8"]),
+        ("original", vec!["--bits", "4", "--attention", "original"]),
+        ("fp32", vec!["--precision", "fp32", "--adapter-rank", "0"]),
+        ("compiled", vec!["--format", "mlmodelc"]),
+    ] {
+        let out = root.path().join(name);
+        succeeds(
+            gesso()
+                .arg("convert")
+                .arg(shapes())
+                .arg("-o")
+                .arg(&out)
+                .args(options),
+        );
+        for app in ["apple", "mochi", "guernika", "gesso"] {
+            let (code, document) = doctor(&out, app);
+            assert_eq!(code, 0, "{name}, {app}: {document}");
+        }
+    }
 }

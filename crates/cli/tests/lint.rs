@@ -169,7 +169,7 @@ fn what_convert_writes_is_clean() {
             .arg(shapes()),
     );
     let text = succeeds(gesso().arg("lint").arg(&out));
-    assert!(text.contains("6 models, 0 errors, 0 warnings"), "{text}");
+    assert!(text.contains("12 models, 0 errors, 0 warnings"), "{text}");
 }
 
 #[test]
