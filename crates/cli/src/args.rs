@@ -43,6 +43,8 @@ pub(crate) enum Command {
     Doctor(crate::commands::doctor::Options),
     /// The main job on the built-in shapes model: convert, adapt, verify, generate a grid.
     Demo(Demo),
+    /// Tiny packages that tell on an Apple device what cannot be told elsewhere; or read what they told.
+    ProbeKit(ProbeKit),
 }
 
 /// Arithmetic of the written programs.
@@ -345,4 +347,20 @@ pub(crate) struct Demo {
     /// Keep an existing folder instead of replacing it.
     #[arg(long)]
     pub(crate) keep: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ProbeKit {
+    /// Folder to write.
+    #[arg(short, long, value_name = "DIR", required_unless_present = "read")]
+    pub(crate) output: Option<PathBuf>,
+    /// Replace the folder if it exists.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Bring the report of a device into the page of evidence.
+    #[arg(long, value_name = "REPORT", conflicts_with = "output")]
+    pub(crate) read: Option<PathBuf>,
+    /// The page of evidence.
+    #[arg(long, value_name = "FILE", default_value = "docs/apple-evidence.md")]
+    pub(crate) page: PathBuf,
 }

@@ -10,6 +10,7 @@ pub(crate) mod doctor;
 pub(crate) mod generate;
 pub(crate) mod inspect;
 pub(crate) mod lint;
+mod probe_kit;
 pub(crate) mod run;
 mod verify;
 
@@ -41,6 +42,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         Command::Diff(options) => diff::run(options, global),
         Command::Doctor(options) => doctor::run(options, global),
         Command::Demo(options) => demo::run(options, global),
+        Command::ProbeKit(options) => probe_kit::run(options, global),
     }
 }
 
