@@ -69,12 +69,16 @@ def check(package):
         data = getattr(reader, READERS[value.type.tensorType.dataType])(value.blobFileValue.offset)
         assert len(data) == count, f"blob at {value.blobFileValue.offset}: {len(data)} elements, type says {count}"
         blobs += 1
-    for feature in list(spec.description.input) + list(spec.description.output):
-        assert feature.type.WhichOneof("Type") == "multiArrayType", feature.name
-    declared = {f.name for f in spec.description.input}
-    for function in program.functions.values():
+    # A model with several functions describes each of them, one with a single function describes itself.
+    interfaces = {f.name: f for f in spec.description.functions} or {"main": spec.description}
+    assert set(program.functions) == set(interfaces), (set(program.functions), set(interfaces))
+    for name, function in program.functions.items():
+        interface = interfaces[name]
+        for feature in list(interface.input) + list(interface.output):
+            assert feature.type.WhichOneof("Type") == "multiArrayType", feature.name
+        declared = {f.name for f in list(interface.input) + list(interface.state)}
         assert set(function.inputs) == declared, (set(function.inputs), declared)
-        assert {o.name for o in function.outputs} == {f.name for f in spec.description.output}
+        assert {o.name for o in function.outputs} == {f.name for f in interface.output}
     return ops, blobs
 
 

@@ -94,7 +94,7 @@ const FLAVOURS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Emits every flavour and one adapter asset per LoRA; `None` when a command failed.
+/// Emits every flavour, one adapter asset per LoRA and the probe kit; `None` when a command failed.
 fn emit(out: &Path) -> anyhow::Result<Option<Vec<PathBuf>>> {
     let cli = ["run", "--quiet", "-p", "gesso", "--"];
     let mut folders = Vec::new();
@@ -121,5 +121,13 @@ fn emit(out: &Path) -> anyhow::Result<Option<Vec<PathBuf>>> {
         }
         folders.push(asset);
     }
+    let kit = out.join("probe-kit");
+    let target = kit.to_string_lossy().into_owned();
+    let mut arguments: Vec<&str> = cli.to_vec();
+    arguments.extend(["probe-kit", "-o", &target, "--force"]);
+    if !step("cargo", &arguments)? {
+        return Ok(None);
+    }
+    folders.push(kit);
     Ok(Some(folders))
 }

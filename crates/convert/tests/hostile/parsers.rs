@@ -4,10 +4,15 @@ use crate::samples;
 use gesso_coreml::blob::BlobFile;
 use gesso_coreml::compiled::Header;
 use gesso_coreml::proto::specification::Model;
-use gesso_mil::compiled::{Parts, decompile};
+use gesso_engine::{Interface, WeightSource};
+use gesso_mil::TensorType;
+use gesso_mil::compiled::{Parts, Source, compile, decompile};
+use gesso_mil::lints::Facts;
 use gesso_weights::safetensors::StFile;
 use prost::Message;
+use std::borrow::Cow;
 use std::path::Path;
+use std::sync::Arc;
 
 /// One reader.
 pub(crate) struct Parser {
@@ -41,6 +46,21 @@ pub(crate) const PARSERS: &[Parser] = &[
         read: model,
         factor: 400,
         besides: 256 << 10,
+    },
+    Parser {
+        name: "lints, compiler and engine",
+        samples: samples::models,
+        words: &[
+            b"\x0a\x00",
+            b"\x1a\x00",
+            b"main",
+            b"const",
+            b"conv",
+            b"reshape",
+        ],
+        read: tools,
+        factor: 1000,
+        besides: 1 << 20,
     },
     Parser {
         name: "text",
@@ -138,6 +158,45 @@ fn model(bytes: &[u8]) -> Result<(), String> {
         assert!(!finding.to_string().is_empty());
     }
     Ok(())
+}
+
+/// What looks at a whole model before it runs. Lints find things, which is no refusal.
+fn tools(bytes: &[u8]) -> Result<(), String> {
+    let model = Model::decode(bytes).map_err(said)?;
+    for finding in gesso_mil::lints::run(&model, &Facts::default()) {
+        assert!(!finding.text.is_empty());
+    }
+    let source = Source {
+        name: "sample",
+        model_name: "model",
+        model_hash: [7; 32],
+    };
+    let compiled = compile(&model, &source).map(drop).map_err(said);
+    if let Ok(program) = gesso_mil::from_model(&model) {
+        let interface = Interface {
+            default_function: "main".into(),
+            ..Interface::default()
+        };
+        let loaded = gesso_engine::Model::from_program(&program, &interface, Arc::new(NoWeights));
+        if let Err(error) = loaded {
+            assert!(!error.to_string().is_empty());
+        }
+    }
+    // Enumerated shapes are not compiled, even of an unchanged sample.
+    match compiled {
+        Err(reason) if reason.contains("numerated") => Ok(()),
+        answer => answer,
+    }
+}
+
+/// A source that knows no weight.
+#[derive(Debug)]
+struct NoWeights;
+
+impl WeightSource for NoWeights {
+    fn blob(&self, _: &str, _: u64, _: &TensorType) -> Result<Cow<'_, [u8]>, String> {
+        Err("there are no weights".into())
+    }
 }
 
 fn text(bytes: &[u8]) -> Result<(), String> {
