@@ -4,8 +4,10 @@ use crate::alone;
 use gesso_coreml::blob::BlobFile;
 use gesso_coreml::compiled::{CompiledModel, Header};
 use gesso_coreml::package::Package;
+use gesso_coreml::proto::specification::Model;
 use gesso_testkit::fixture;
 use gesso_weights::safetensors::StFile;
+use prost::Message;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -28,6 +30,9 @@ fn read(reader: &str, path: &Path) -> Result<(), String> {
             let file = BlobFile::new(&bytes, "weight.bin").map_err(said)?;
             file.records().try_for_each(|r| r.map(drop)).map_err(said)
         }
+        "model" => Model::decode(&*bytes())
+            .map_err(said)
+            .and_then(|model| gesso_mil::from_model(&model).map(drop).map_err(said)),
         "package" => Package::open(path).map(drop).map_err(said),
         "coremldata" => Header::read(&bytes(), path).map(drop).map_err(said),
         "compiled" => CompiledModel::open(path).map(drop).map_err(said),
