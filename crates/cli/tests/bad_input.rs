@@ -176,7 +176,17 @@ fn loras_that_do_not_fit() {
         &mut adapter(&stray, &base, &asset),
         &[key, "stray.safetensors"],
     );
-    succeeds(adapter(&stray, &base, &asset).args(["--ignore", "*attentions_9*"]));
+    let text = succeeds(adapter(&stray, &base, &asset).args(["--ignore", "*attentions_9*"]));
+    assert!(
+        text.contains(key) && text.contains("*attentions_9*"),
+        "{text}"
+    );
+    let archive = std::fs::read(&asset).unwrap();
+    let manifest = String::from_utf8_lossy(&archive);
+    assert!(
+        manifest.contains("*attentions_9*"),
+        "the manifest does not record what was left out"
+    );
     assert_eq!(
         names(scratch.path()),
         [

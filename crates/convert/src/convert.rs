@@ -220,6 +220,7 @@ fn baked(recipe: &Recipe) -> Vec<BakedReport> {
                 .partition(|(c, _)| converted.contains(c) && baked.strength(*c) != 0.0);
             BakedReport {
                 name: baked.lora.name().to_string(),
+                ignored: crate::adapter::ignored(&baked.lora),
                 unet_strength: baked.unet_strength,
                 text_encoder_strength: baked.text_encoder_strength,
                 merged: merged.len(),

@@ -1,6 +1,7 @@
 //! What a conversion did, tensor by tensor.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// One weight of a package.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,6 +71,9 @@ pub struct BakedReport {
     pub merged: usize,
     /// Modules that belong to no converted component, or whose strength is 0.
     pub not_merged: Vec<String>,
+    /// Tensors of the file that nothing uses, with the reason or the pattern that named them.
+    #[serde(default)]
+    pub ignored: BTreeMap<String, String>,
 }
 
 /// A conversion.

@@ -64,6 +64,12 @@ fn print_report(report: &AdapterReport) {
         table.row(&[component.clone(), modules.to_string(), rank]);
     }
     print!("{}", table.text());
+    for warning in &report.warnings {
+        println!("note: {warning}");
+    }
+    for (key, reason) in &report.ignored {
+        println!("note: `{key}` is not used: {reason}");
+    }
     for t in &report.truncated {
         let lost = 100.0 * t.lost_energy;
         println!(

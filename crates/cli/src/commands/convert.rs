@@ -84,6 +84,17 @@ pub(crate) fn folder(
     let mut notes = checkpoint.notes().to_vec();
     notes.extend(findings);
     notes.extend(report.notes.iter().cloned());
+    for lora in &report.loras {
+        let name = &lora.name;
+        let unused = lora.ignored.iter();
+        notes.extend(unused.map(|(key, why)| format!("LoRA `{name}`: `{key}` is not used: {why}")));
+        let rest = lora.not_merged.iter();
+        notes.extend(rest.map(|m| format!("LoRA `{name}`: module `{m}` is not merged")));
+    }
+    for baked in &recipe.loras {
+        let warnings = baked.lora.warnings.iter();
+        notes.extend(warnings.map(|w| format!("LoRA `{}`: {w}", baked.lora.name())));
+    }
     notes.extend(
         report
             .unused

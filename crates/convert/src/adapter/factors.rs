@@ -36,6 +36,18 @@ pub struct AdapterReport {
     pub rank: BTreeMap<String, usize>,
     /// Modules whose rank was cut, in order of component and path.
     pub truncated: Vec<TruncatedModule>,
+    /// Tensors of the file that nothing uses, with the reason or the pattern that named them.
+    pub ignored: BTreeMap<String, String>,
+    /// What a user should know about the file.
+    pub warnings: Vec<String>,
+}
+
+/// What the file holds and nothing uses, by key.
+pub(crate) fn ignored(lora: &ResolvedLora) -> BTreeMap<String, String> {
+    lora.ignored
+        .iter()
+        .map(|i| (i.key.clone(), i.reason.clone()))
+        .collect()
 }
 
 /// The rows of one component.
@@ -84,6 +96,8 @@ pub(crate) fn compute(
         modules: BTreeMap::new(),
         rank: BTreeMap::new(),
         truncated: Vec::new(),
+        ignored: ignored(lora),
+        warnings: lora.warnings.clone(),
     };
     let mut grouped: BTreeMap<String, BTreeMap<&str, Balanced>> = BTreeMap::new();
     for (module, outcome) in modules.iter().zip(cut) {

@@ -4,6 +4,7 @@ mod factors;
 mod program;
 mod stack;
 
+pub(crate) use factors::ignored;
 pub use factors::{AdapterReport, TruncatedModule};
 pub use stack::{Factors, SlotTensor, stack};
 
@@ -144,6 +145,7 @@ fn manifest(
         author: lora.release.author.clone(),
         license: lora.release.licence.clone(),
         metadata: lora.release.metadata.clone(),
+        ignored: ignored(lora),
         components: infos,
         rows: components.values().flat_map(|c| c.rows.clone()).collect(),
         members: BTreeMap::new(),

@@ -35,6 +35,9 @@ pub struct Manifest {
     pub license: Option<String>,
     /// Metadata of the LoRA file as it was.
     pub metadata: BTreeMap<String, String>,
+    /// Tensors of the LoRA file that nothing uses, with the reason or the pattern that named them.
+    #[serde(default)]
+    pub ignored: BTreeMap<String, String>,
     /// The components that it touches.
     pub components: BTreeMap<String, ComponentInfo>,
     /// Which row carries which factor of which module.

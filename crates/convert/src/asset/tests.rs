@@ -32,6 +32,7 @@ fn manifest() -> Manifest {
         trigger_words: vec!["sks".into()],
         author: None,
         license: None,
+        ignored: BTreeMap::new(),
         metadata: BTreeMap::from([("k".into(), "v".into())]),
         components: BTreeMap::from([(
             "unet".to_string(),
