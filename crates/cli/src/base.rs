@@ -1,7 +1,8 @@
 //! A converted folder, opened for use.
 
+use crate::foreign;
 use anyhow::Context;
-use gesso_convert::folder::FolderInfo;
+use gesso_convert::folder::{FOLDER_FILE, FolderInfo};
 use gesso_convert::slots::SlotTable;
 use gesso_coreml::compiled::CompiledModel;
 use gesso_coreml::package::Package;
@@ -19,14 +20,15 @@ pub(crate) struct Base {
 }
 
 impl Base {
-    /// Reads `gesso.json` of `folder`.
+    /// Reads `gesso.json` of `folder`, or what can be told of a folder that another converter made.
     pub(crate) fn open(folder: &Path) -> anyhow::Result<Self> {
-        let info = FolderInfo::open(folder).with_context(|| {
-            format!(
-                "`{}` is not a folder that `gesso convert` wrote",
-                folder.display()
-            )
-        })?;
+        let info = if folder.join(FOLDER_FILE).exists() {
+            FolderInfo::open(folder)?
+        } else {
+            foreign::describe(folder).with_context(|| {
+                format!("`{}` is not a folder of converted models", folder.display())
+            })?
+        };
         let slots = info.slot_tables()?;
         Ok(Self {
             folder: folder.into(),

@@ -5,6 +5,7 @@ mod assets;
 mod base;
 mod commands;
 mod embedded;
+mod foreign;
 mod lettering;
 mod measure;
 mod networks;

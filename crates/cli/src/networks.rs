@@ -60,8 +60,11 @@ impl EngineNetworks {
 
     fn predict(&self, model: &Model, inputs: Inputs, output: &str) -> Result<Vec<f32>, BoxError> {
         let mut outputs = model.predict(None, &inputs, &self.options)?;
+        let only = outputs.len() == 1;
         let tensor = outputs
             .remove(output)
+            // The name of an only output is free, as for Apple's package.
+            .or_else(|| outputs.pop_first().filter(|_| only).map(|(_, t)| t))
             .ok_or_else(|| format!("the package has no output `{output}`"))?;
         Ok(tensor
             .as_f32()
@@ -74,7 +77,8 @@ impl Networks for EngineNetworks {
     fn encode_text(&mut self, ids: &[i32]) -> Result<Vec<f32>, BoxError> {
         let mut inputs = self.text_slots.clone();
         let ids: Vec<f32> = ids.iter().map(|&i| i as f32).collect();
-        inputs.insert("input_ids".into(), Tensor::f32(&[1, ids.len()], ids));
+        let name = only_input(&self.text_encoder, "input_ids")?;
+        inputs.insert(name, Tensor::f32(&[1, ids.len()], ids));
         self.predict(&self.text_encoder, inputs, "last_hidden_state")
     }
 
@@ -102,8 +106,23 @@ impl Networks for EngineNetworks {
     fn decode(&mut self, latent: &[f32]) -> Result<Vec<f32>, BoxError> {
         let (sample, _) = self.unet_shapes()?;
         let shape = [1, sample[1], sample[2], sample[3]];
-        let inputs = Inputs::from([("z".to_string(), Tensor::f32(&shape, latent.to_vec()))]);
+        let name = only_input(&self.decoder, "z")?;
+        let inputs = Inputs::from([(name, Tensor::f32(&shape, latent.to_vec()))]);
         self.predict(&self.decoder, inputs, "image")
+    }
+}
+
+/// The name of a model's input: `usual` where it is there, else that of its only input, which is free as for Apple's package.
+fn only_input(model: &Model, usual: &str) -> Result<String, BoxError> {
+    let inputs = model.inputs(None)?;
+    match inputs {
+        _ if inputs.iter().any(|i| i.name == usual) => Ok(usual.to_string()),
+        [one] => Ok(one.name.clone()),
+        _ => Err(format!(
+            "the model has {} inputs and none is called `{usual}`",
+            inputs.len()
+        )
+        .into()),
     }
 }
 

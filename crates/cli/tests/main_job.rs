@@ -361,6 +361,74 @@ fn compiled_models_alone_give_the_same_picture() {
     assert!(pictures[0] == pictures[1]);
 }
 
+/// A folder as Apple's converter leaves it: its file names, the compiled models in `Resources`, no `gesso.json`.
+#[test]
+fn folders_of_other_converters_generate_and_verify() {
+    let scratch = tempfile::tempdir().unwrap();
+    let ours = scratch.path().join("ours");
+    convert(&ours, &["--adapter-rank", "0"]);
+    let (packages, app) = (scratch.path().join("packages"), scratch.path().join("app"));
+    std::fs::create_dir_all(app.join("Resources")).unwrap();
+    std::fs::create_dir_all(&packages).unwrap();
+    for (name, part) in [
+        ("TextEncoder", "text_encoder"),
+        ("Unet", "unet"),
+        ("VAEDecoder", "vae_decoder"),
+        ("VAEEncoder", "vae_encoder"),
+    ] {
+        let target = format!("Stable_Diffusion_version_a_b_{part}.mlpackage");
+        support::copy(
+            &ours.join(format!("{name}.mlpackage")),
+            &packages.join(target),
+        );
+        let compiled = format!("{name}.mlmodelc");
+        support::copy(
+            &ours.join(&compiled),
+            &app.join("Resources").join(&compiled),
+        );
+    }
+    for name in ["vocab.json", "merges.txt"] {
+        std::fs::copy(ours.join(name), packages.join(name)).unwrap();
+        std::fs::copy(ours.join(name), app.join(name)).unwrap();
+    }
+    for folder in [&packages, &app] {
+        let mut verify = gesso();
+        verify
+            .arg("verify")
+            .arg(folder)
+            .arg("--against")
+            .arg(shapes());
+        let report = json(&succeeds(verify.args(["--json", "--steps", "0"])));
+        for module in [
+            "TextEncoder last_hidden_state",
+            "Unet",
+            "VAEDecoder",
+            "VAEEncoder",
+        ] {
+            assert!(
+                loss(&report, module, "psnr_db") >= 45.0,
+                "{module}: {report}"
+            );
+        }
+        let mut generate = gesso();
+        generate.arg("generate").arg(folder).args([
+            "--prompt",
+            "a red circle",
+            "--steps",
+            "2",
+            "-o",
+        ]);
+        succeeds(generate.arg(scratch.path().join("x.png")).arg("--force"));
+    }
+    refuses(
+        gesso()
+            .arg("generate")
+            .arg(scratch.path())
+            .args(["--prompt", "x", "-o", "x.png"]),
+        &["gesso.json"],
+    );
+}
+
 #[test]
 fn help_names_every_command() {
     let text = succeeds(gesso().arg("--help"));

@@ -14,13 +14,14 @@ use crate::table::{self, Table};
 use crate::{Outcome, assets, source};
 use anyhow::{Context, bail, ensure};
 use gesso_convert::Recipe;
+use gesso_convert::asset::{Asset, hex};
 use gesso_convert::family::Precision;
 use gesso_convert::recipe::Part as Package;
 use gesso_coreml::stage::{Overwrite, Staging, require_space};
 use gesso_engine::{RunOptions, Tensor};
 use gesso_pipeline::rng::{NormalSource, NumpyRng};
-use gesso_weights::Checkpoint;
-use std::collections::BTreeMap;
+use gesso_weights::{Checkpoint, Component};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 pub(super) fn run(options: &Verify, global: Global) -> anyhow::Result<Outcome> {
@@ -66,18 +67,11 @@ fn default_floor(bits: u8) -> Option<f64> {
 pub(crate) fn losses(options: &Verify, global: Global) -> anyhow::Result<Vec<Loss>> {
     let base = Base::open(&options.folder)?;
     let checkpoint = source::checkpoint(&options.against, &options.source)?;
+    require_source(options, &base, &checkpoint)?;
     let parts = parts(options, &base)?;
     let recipe = reference_recipe(options, &base, &checkpoint, &parts)?;
     let scratch = reference(&checkpoint, &recipe, options, global)?;
     let exact = Base::open(scratch.path())?;
-    ensure!(
-        exact.info.source_hash == base.info.source_hash || options.components_differ(&base),
-        "`{}` was made from another checkpoint than `{}`: source hash {} against {}",
-        options.folder.display(),
-        options.against.display(),
-        base.info.source_hash,
-        exact.info.source_hash
-    );
     let adapters = assets::load(options.adapter.as_slice(), &base)?;
     let comparison = Comparison {
         base: &base,
@@ -103,11 +97,30 @@ pub(crate) fn losses(options: &Verify, global: Global) -> anyhow::Result<Vec<Los
     Ok(losses)
 }
 
-impl Verify {
-    /// The source hash covers the components that were converted; a folder with fewer of them has another hash.
-    fn components_differ(&self, base: &Base) -> bool {
-        Package::ALL.iter().any(|p| !base.has(p.package())) || !self.components.is_empty()
+/// The folder must come from this checkpoint. A folder of another converter does not say where it comes from.
+fn require_source(options: &Verify, base: &Base, checkpoint: &Checkpoint) -> anyhow::Result<()> {
+    if base.info.source_hash.is_empty() {
+        return Ok(());
     }
+    let components: BTreeSet<Component> = Package::ALL
+        .into_iter()
+        .filter(|p| base.has(p.package()))
+        .map(|p| match p {
+            Package::TextEncoder => Component::TextEncoder,
+            Package::Unet => Component::Unet,
+            Package::VaeDecoder | Package::VaeEncoder => Component::Vae,
+        })
+        .collect();
+    let components: Vec<Component> = components.into_iter().collect();
+    let found = hex(&checkpoint.source_hash(&components));
+    ensure!(
+        found == base.info.source_hash,
+        "`{}` was made from another checkpoint than `{}`: source hash {} against {found}",
+        options.folder.display(),
+        options.against.display(),
+        base.info.source_hash,
+    );
+    Ok(())
 }
 
 fn parts(options: &Verify, base: &Base) -> anyhow::Result<Vec<Package>> {
@@ -161,7 +174,14 @@ fn reference_recipe(
         // The LoRA has the strength of the adapter, unless it was given its own.
         let weighted = source::Weighted::parse(adapter)?;
         let own = source::Weighted::parse(&options.lora[0])?.strengths;
-        if let (None, Some((unet, text_encoder))) = (own, weighted.strengths) {
+        if own.is_none() {
+            let (unet, text_encoder) = match weighted.strengths {
+                Some(strengths) => strengths,
+                None => {
+                    let strength = Asset::open(&weighted.path)?.manifest().default_strength;
+                    (strength, strength)
+                }
+            };
             (lora.unet_strength, lora.text_encoder_strength) = (unet, text_encoder);
         }
     }
@@ -242,6 +262,7 @@ impl Comparison<'_> {
         drop(exact);
         inputs.extend(slots);
         let model = self.base.model(&name)?;
+        rename_only(&mut inputs, &model)?;
         let start = Instant::now();
         let found = model.predict(None, &inputs, &self.engine)?;
         let seconds = start.elapsed().as_secs_f64();
@@ -256,6 +277,7 @@ impl Comparison<'_> {
                 };
                 let x = found
                     .get(output)
+                    .or_else(|| found.values().next().filter(|_| one && found.len() == 1))
                     .with_context(|| format!("`{name}` has no output `{output}`"))?;
                 let floats = |t: &Tensor| {
                     t.as_f32()
@@ -305,6 +327,16 @@ impl Comparison<'_> {
             Loss::new("image", &wanted.image, &found.image, None, seconds),
         ])
     }
+}
+
+/// The name of an only input is free in a folder of another converter.
+fn rename_only(inputs: &mut Inputs, model: &gesso_engine::Model) -> anyhow::Result<()> {
+    if let ([one], 1) = (model.inputs(None)?, inputs.len())
+        && let Some((_, tensor)) = inputs.pop_first()
+    {
+        inputs.insert(one.name.clone(), tensor);
+    }
+    Ok(())
 }
 
 fn report(losses: &[Loss]) -> Table {
