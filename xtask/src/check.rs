@@ -1,8 +1,8 @@
 //! `cargo xtask check`.
 
-use crate::{codegen, docs, step, tidy};
+use crate::{codegen, docs, header, step, tidy};
 
-/// Formatting, clippy, generated code, generated pages and tidy, all of them even when one fails.
+/// Formatting, clippy, generated code, generated pages, the C header and tidy, all of them even when one fails.
 pub(crate) fn run() -> anyhow::Result<bool> {
     let mut ok = step("cargo", &["fmt", "--all", "--check"])?;
     ok &= step(
@@ -19,6 +19,7 @@ pub(crate) fn run() -> anyhow::Result<bool> {
     )?;
     ok &= codegen::run(&codegen::Args { check: true })?;
     ok &= docs::run(&docs::Args { check: true })?;
+    ok &= header::run(&header::Args { check: true })?;
     ok &= tidy::run()?;
     Ok(ok)
 }

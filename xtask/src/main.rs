@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod codegen;
 mod docs;
+mod header;
 mod synth;
 mod tests;
 mod tidy;
@@ -29,6 +30,8 @@ enum Task {
     Codegen(codegen::Args),
     /// Write the pages of `docs/` that are generated from tables of the code.
     Docs(docs::Args),
+    /// Write the C header of `crates/capi`.
+    Header(header::Args),
     /// Make a full-size model with made-up weights under `target/synth/`.
     Synth(synth::Args),
     /// Measure the full-size run: seconds and peak anonymous memory of each command.
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Task::Check => check::run(),
         Task::Codegen(arguments) => codegen::run(&arguments),
         Task::Docs(arguments) => docs::run(&arguments),
+        Task::Header(arguments) => header::run(&arguments),
         Task::Synth(arguments) => synth::run(&arguments),
         Task::Bench(options) => bench::run(&options),
         Task::Test(options) => tests::run(&options),

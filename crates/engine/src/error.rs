@@ -130,6 +130,12 @@ pub enum Error {
         /// Shape of the output.
         shape: Vec<usize>,
     },
+    /// The caller set `RunOptions::cancel`.
+    #[error("cancelled before op `{op}`")]
+    Cancelled {
+        /// Name of the first op that did not run.
+        op: String,
+    },
     /// The threads could not be started.
     #[error("cannot start {threads} threads: {reason}")]
     Threads {

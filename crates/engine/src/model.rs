@@ -152,7 +152,7 @@ impl Model {
     /// Inputs are given by name; an optional one may be left out. Floats are given as f32, integers as i32.
     ///
     /// Errors: unknown function, input or probe; a missing input; an input of another type than declared; an op that
-    /// cannot be computed; with `check_finite`, the first op that gives a NaN or an infinity.
+    /// cannot be computed; with `check_finite`, the first op that gives a NaN or an infinity; [`Error::Cancelled`].
     pub fn predict(
         &self,
         function: Option<&str>,

@@ -9,6 +9,7 @@ use crate::{Error, Result};
 use gesso_mil::{DType, Dim};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What happens to values that are declared fp16.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub struct RunOptions {
     pub probes: Vec<String>,
     /// Stop with [`Error::NonFinite`] at the first op whose output has a NaN or an infinity.
     pub check_finite: bool,
+    /// Looked at before each op; once it is true the prediction ends with [`Error::Cancelled`].
+    pub cancel: Option<Arc<AtomicBool>>,
 }
 
 /// Runs a plan with one array per function input.
@@ -70,6 +73,13 @@ pub(crate) fn run(
     let mut steps = plan.steps.as_slice();
     while let Some((step, rest)) = steps.split_first() {
         steps = rest;
+        if let Some(cancel) = &options.cancel
+            && cancel.load(Ordering::Relaxed)
+        {
+            return Err(Error::Cancelled {
+                op: step.name().into(),
+            });
+        }
         if step.attention
             && let [softmax, product, after @ ..] = rest
             && let Some(array) = run_attention(

@@ -5,6 +5,8 @@ use gesso_coreml::package::Package;
 use gesso_engine::{Compute, Error, Kernels, Model, RunOptions, Tensor};
 use gesso_testkit::{Tolerance, fixture, relative_rms, shared};
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn package(name: &str) -> Package {
     Package::open(&fixture(&format!(
@@ -448,4 +450,22 @@ fn foreign_packages_run_or_say_why_not() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn a_cancelled_prediction_stops_before_its_next_op() {
+    let model = load("base_fp16_ios16");
+    let flag = Arc::new(AtomicBool::new(false));
+    let options = RunOptions {
+        cancel: Some(flag.clone()),
+        ..RunOptions::default()
+    };
+    let whole = output(&model, &image(), &options);
+    assert_eq!(whole, output(&model, &image(), &RunOptions::default()));
+    flag.store(true, Ordering::Relaxed);
+    let error = model.predict(None, &image(), &options).unwrap_err();
+    assert!(
+        matches!(&error, Error::Cancelled { op } if op == "x_to_fp16"),
+        "{error}"
+    );
 }

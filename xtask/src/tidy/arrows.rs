@@ -13,7 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("testkit", &[]),
     ("convert", &["weights", "palette", "mil", "coreml"]),
     ("engine", &["mil", "coreml"]),
-    ("capi", &["engine", "coreml"]),
+    ("capi", &["engine", "mil", "coreml"]),
     (
         "cli",
         &[

@@ -158,6 +158,7 @@ impl Mode {
             threads: 1,
             probes: probes.to_vec(),
             check_finite: true,
+            ..RunOptions::default()
         }
     }
 
