@@ -94,17 +94,29 @@ const FLAVOURS: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// The command line that the Rust tests have just built beside this program; built here when it is missing.
+fn binary() -> anyhow::Result<Option<String>> {
+    let name = format!("gesso{}", std::env::consts::EXE_SUFFIX);
+    let path = std::env::current_exe()?.with_file_name(name);
+    if !path.exists() && !step("cargo", &["build", "--quiet", "-p", "gesso"])? {
+        return Ok(None);
+    }
+    Ok(Some(path.to_string_lossy().into_owned()))
+}
+
 /// Emits every flavour, one adapter asset per LoRA and the probe kit; `None` when a command failed.
 fn emit(out: &Path) -> anyhow::Result<Option<Vec<PathBuf>>> {
-    let cli = ["run", "--quiet", "-p", "gesso", "--"];
+    let Some(gesso) = binary()? else {
+        return Ok(None);
+    };
+    std::fs::create_dir_all(out)?;
     let mut folders = Vec::new();
     for (name, flavour) in FLAVOURS {
         let folder = out.join(name);
         let target = folder.to_string_lossy().into_owned();
-        let mut arguments: Vec<&str> = cli.to_vec();
-        arguments.extend(["convert", "fixtures/shapes/base", "-o", &target, "--force"]);
+        let mut arguments = vec!["convert", "fixtures/shapes/base", "-o", &target, "--force"];
         arguments.extend(*flavour);
-        if !step("cargo", &arguments)? {
+        if !step(&gesso, &arguments)? {
             return Ok(None);
         }
         folders.push(folder);
@@ -114,18 +126,16 @@ fn emit(out: &Path) -> anyhow::Result<Option<Vec<PathBuf>>> {
         let lora = format!("fixtures/shapes/lora/{style}.safetensors");
         let asset = out.join(format!("{style}.mlmodelcassets"));
         let target = asset.to_string_lossy().into_owned();
-        let mut arguments: Vec<&str> = cli.to_vec();
-        arguments.extend(["adapter", &lora, "--base", &base, "-o", &target, "--force"]);
-        if !step("cargo", &arguments)? {
+        let arguments = ["adapter", &lora, "--base", &base, "-o", &target, "--force"];
+        if !step(&gesso, &arguments)? {
             return Ok(None);
         }
         folders.push(asset);
     }
     let kit = out.join("probe-kit");
     let target = kit.to_string_lossy().into_owned();
-    let mut arguments: Vec<&str> = cli.to_vec();
-    arguments.extend(["probe-kit", "-o", &target, "--force"]);
-    if !step("cargo", &arguments)? {
+    let arguments = ["probe-kit", "-o", &target, "--force"];
+    if !step(&gesso, &arguments)? {
         return Ok(None);
     }
     folders.push(kit);
