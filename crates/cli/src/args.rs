@@ -144,12 +144,13 @@ pub(crate) struct Source {
 
 #[derive(Args, Debug)]
 pub(crate) struct Adapter {
-    /// LoRA file, or a PEFT folder.
-    pub(crate) lora: PathBuf,
+    /// LoRA files or PEFT folders; another folder stands for its .safetensors files.
+    #[arg(required = true, value_name = "LORA")]
+    pub(crate) loras: Vec<PathBuf>,
     /// Converted folder that the adapter is for.
     #[arg(long, value_name = "DIR")]
     pub(crate) base: PathBuf,
-    /// Asset to write (.mlmodelcassets).
+    /// Asset to write (.mlmodelcassets); with several LoRAs, or a folder of them, the folder for their assets.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
     /// Name shown to users [default: from the LoRA's metadata or file name].
@@ -164,7 +165,10 @@ pub(crate) struct Adapter {
     /// Tensors that may stay unused, by pattern; recorded in the manifest.
     #[arg(long, value_name = "PATTERN")]
     pub(crate) ignore: Vec<String>,
-    /// Replace the asset if it exists.
+    /// How many of several LoRAs are worked on at a time; 0 means one per thread.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) jobs: usize,
+    /// Replace assets that exist.
     #[arg(long)]
     pub(crate) force: bool,
 }

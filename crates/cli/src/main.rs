@@ -40,20 +40,24 @@ fn main() -> ExitCode {
     }
 }
 
-/// Prints an error with its causes, none of them twice, and gives exit code 2.
+/// Prints an error with its causes and gives exit code 2.
 fn report(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {}", causes(error));
+    ExitCode::from(2)
+}
+
+/// An error with its causes, none of them twice, one per line.
+fn causes(error: &anyhow::Error) -> String {
     let mut said = String::new();
     for cause in error.chain() {
         let text = cause.to_string();
         if said.contains(&text) {
             continue;
         }
-        if said.is_empty() {
-            eprintln!("error: {text}");
-        } else {
-            eprintln!("  caused by: {text}");
+        if !said.is_empty() {
+            said.push_str("\n  caused by: ");
         }
         said.push_str(&text);
     }
-    ExitCode::from(2)
+    said
 }

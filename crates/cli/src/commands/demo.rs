@@ -191,13 +191,14 @@ fn verify_options(folder: &Path, against: &Path, adapter: Option<(&PathBuf, &Pat
 
 fn adapter_options(lora: &Path, base: &Path, output: &Path) -> Adapter {
     Adapter {
-        lora: lora.into(),
+        loras: vec![lora.into()],
         base: base.into(),
         output: output.into(),
         name: None,
         strength: 1.0,
         exact: true,
         ignore: Vec::new(),
+        jobs: 0,
         force: false,
     }
 }

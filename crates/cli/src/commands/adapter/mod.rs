@@ -1,17 +1,24 @@
 //! `gesso adapter`.
 
-use super::{Global, overwrite, print_json};
+mod batch;
+mod maker;
+
+use super::{Global, print_json};
 use crate::args::Adapter;
 use crate::base::Base;
 use crate::progress::Line;
 use crate::table::Table;
-use crate::{Outcome, source, table};
-use gesso_convert::adapter::{AdapterOptions, AdapterReport, write_adapter};
-use gesso_coreml::stage::Staging;
+use crate::{Outcome, table};
+use gesso_convert::adapter::AdapterReport;
+use maker::Maker;
+use std::path::Path;
 use std::time::Instant;
 
 pub(super) fn run(options: &Adapter, global: Global) -> anyhow::Result<Outcome> {
     let start = Instant::now();
+    if batch::is_meant(&options.loras) {
+        return batch::run(options, global);
+    }
     let base = Base::open(&options.base)?;
     let report = asset(options, &base, global)?;
     if global.json {
@@ -22,34 +29,24 @@ pub(super) fn run(options: &Adapter, global: Global) -> anyhow::Result<Outcome> 
         print_json(&document)?;
     } else {
         print_report(&report);
-        let bytes = table::bytes(std::fs::metadata(&options.output)?.len());
-        println!(
-            "wrote `{}` ({bytes}) in {:.2} s",
-            options.output.display(),
-            start.elapsed().as_secs_f64()
-        );
+        print_written(&options.output, start)?;
     }
     Ok(Outcome::Done)
 }
 
-/// Writes the asset into a temporary sibling and moves it into place.
+/// Writes the asset of the only LoRA of `options` into a temporary sibling and moves it into place.
 pub(crate) fn asset(
     options: &Adapter,
     base: &Base,
     global: Global,
 ) -> anyhow::Result<AdapterReport> {
-    let lora = source::resolved(&options.lora, &base.modules()?, &options.ignore)?;
-    let staging = Staging::file(&options.output, overwrite(options.force))?;
-    let adapter = AdapterOptions {
-        name: options.name.clone(),
-        default_strength: options.strength,
-        exact: options.exact,
+    let [lora] = options.loras.as_slice() else {
+        anyhow::bail!("{} LoRAs are given, expected one", options.loras.len());
     };
+    let maker = Maker::new(options, base)?;
     let mut line = Line::new();
-    let report = global
-        .on_threads(|| write_adapter(&lora, &base.info, &adapter, staging.path(), &mut line))??;
+    let report = global.on_threads(|| maker.make(lora, &options.output, &mut line))??;
     line.clear();
-    staging.commit()?;
     Ok(report)
 }
 
@@ -77,4 +74,14 @@ fn print_report(report: &AdapterReport) {
             t.module, t.rank, t.kept
         );
     }
+}
+
+fn print_written(output: &Path, start: Instant) -> anyhow::Result<()> {
+    let bytes = table::bytes(std::fs::metadata(output)?.len());
+    println!(
+        "wrote `{}` ({bytes}) in {:.2} s",
+        output.display(),
+        start.elapsed().as_secs_f64()
+    );
+    Ok(())
 }

@@ -1,0 +1,134 @@
+//! `gesso adapter` on many LoRAs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use support::{gesso, lora, names, refuses, said, shapes, succeeds};
+
+/// The shapes model, converted.
+fn base(scratch: &Path) -> PathBuf {
+    let out = scratch.join("base");
+    let options = ["--format", "mlpackage", "-o"];
+    succeeds(gesso().arg("convert").arg(shapes()).args(options).arg(&out));
+    out
+}
+
+fn adapter(base: &Path, output: &Path) -> Command {
+    let mut command = gesso();
+    command.arg("adapter").arg("--base").arg(base);
+    command.arg("-o").arg(output);
+    command
+}
+
+/// 21 good files, one cut short, and one that is no LoRA by its name.
+fn collection(scratch: &Path) -> PathBuf {
+    let folder = scratch.join("loras");
+    std::fs::create_dir(&folder).unwrap();
+    for i in 0..7 {
+        for style in ["pixel", "sketch", "watercolor"] {
+            let name = format!("{style}_{i}.safetensors");
+            std::fs::copy(lora(style), folder.join(name)).unwrap();
+        }
+    }
+    let whole = std::fs::read(lora("pixel")).unwrap();
+    std::fs::write(folder.join("pixel_x.safetensors"), &whole[..2000]).unwrap();
+    std::fs::write(folder.join("notes.txt"), "not a LoRA").unwrap();
+    folder
+}
+
+#[test]
+fn one_bad_file_among_many_is_named_and_the_rest_is_built() {
+    let scratch = tempfile::tempdir().unwrap();
+    let base = base(scratch.path());
+    let loras = collection(scratch.path());
+    let assets = scratch.path().join("assets");
+    let output = adapter(&base, &assets)
+        .arg(&loras)
+        .args(["--jobs", "3", "--json"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let made = document["adapters"].as_array().unwrap();
+    assert_eq!(made.len(), 21);
+    let order: Vec<&str> = made.iter().map(|a| a["lora"].as_str().unwrap()).collect();
+    assert!(order.is_sorted(), "{order:?}");
+    let failed = document["failed"].as_array().unwrap();
+    assert_eq!(failed.len(), 1);
+    let bad = loras.join("pixel_x.safetensors").display().to_string();
+    assert_eq!(failed[0]["lora"], bad.as_str());
+    assert!(failed[0]["error"].as_str().unwrap().contains(&bad));
+
+    let written = names(&assets);
+    assert_eq!(written.len(), 21, "{written:?}");
+    for style in ["pixel", "sketch", "watercolor"] {
+        let alone = scratch.path().join(format!("{style}.mlmodelcassets"));
+        succeeds(adapter(&base, &alone).arg(lora(style)));
+        let alone = std::fs::read(alone).unwrap();
+        for i in 0..7 {
+            let asset = assets.join(format!("{style}_{i}.mlmodelcassets"));
+            assert!(std::fs::read(asset).unwrap() == alone, "{style} {i}");
+        }
+    }
+}
+
+#[test]
+fn the_table_names_what_failed_and_existing_assets_stay() {
+    let scratch = tempfile::tempdir().unwrap();
+    let base = base(scratch.path());
+    let assets = scratch.path().join("assets");
+    let missing = scratch.path().join("missing.safetensors");
+    let again = scratch.path().join("sketch.safetensors");
+    std::fs::copy(lora("pixel"), &again).unwrap();
+    let mut command = adapter(&base, &assets);
+    command.arg(lora("sketch")).arg(&missing).arg(&again);
+    let output = command.output().unwrap();
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    for part in [
+        "wrote 1 of 3 assets",
+        "failed: `",
+        "missing.safetensors",
+        "rename one of the two",
+    ] {
+        assert!(text.contains(part), "`{part}` is not in:\n{text}");
+    }
+    assert_eq!(names(&assets), ["sketch.mlmodelcassets"]);
+    let first = std::fs::read(assets.join("sketch.mlmodelcassets")).unwrap();
+
+    let mut two = adapter(&base, &assets);
+    two.arg(lora("sketch")).arg(lora("pixel"));
+    let output = two.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("exists"), "{}", said(&output));
+    let kept = std::fs::read(assets.join("sketch.mlmodelcassets")).unwrap();
+    assert_eq!(kept, first);
+    succeeds(two.arg("--force"));
+    assert_eq!(
+        names(&assets),
+        ["pixel.mlmodelcassets", "sketch.mlmodelcassets"]
+    );
+    let made = std::fs::read(assets.join("sketch.mlmodelcassets")).unwrap();
+    assert_eq!(made, first);
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused() {
+    let scratch = tempfile::tempdir().unwrap();
+    let base = base(scratch.path());
+    let assets = scratch.path().join("assets");
+    let empty = scratch.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    refuses(
+        adapter(&base, &assets).arg(&empty),
+        &["has no .safetensors file"],
+    );
+    let styles = [lora("sketch"), lora("pixel")];
+    refuses(
+        adapter(&base, &assets).args(&styles).args(["--name", "n"]),
+        &["`--name` names one adapter"],
+    );
+    assert!(!assets.exists());
+}
