@@ -144,7 +144,8 @@ pub(crate) struct Source {
 
 #[derive(Args, Debug)]
 pub(crate) struct Adapter {
-    /// LoRA files or PEFT folders; another folder stands for its .safetensors files.
+    /// LoRA files or PEFT folders; another folder stands for its .safetensors files. With `--merge` each may have a
+    /// strength (`FILE:0.7`, or `FILE:unet=0.8,te=0.4`).
     #[arg(required = true, value_name = "LORA")]
     pub(crate) loras: Vec<PathBuf>,
     /// Converted folder that the adapter is for.
@@ -159,9 +160,24 @@ pub(crate) struct Adapter {
     /// Strength that apps start with.
     #[arg(long, default_value_t = 1.0, value_name = "S")]
     pub(crate) strength: f32,
-    /// Refuse instead of approximating when the LoRA's rank is above the base's.
+    /// Refuse instead of approximating when the LoRA's rank is above the base's, or it has no low-rank form.
     #[arg(long)]
     pub(crate) exact: bool,
+    /// Make one asset of the weighted sum of all LoRAs.
+    #[arg(long)]
+    pub(crate) merge: bool,
+    /// Cut every module to this rank by singular values, for a smaller asset.
+    #[arg(long, visible_alias = "resize", value_name = "R", conflicts_with = "exact",
+          value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) rank: Option<u32>,
+    /// Bits per factor, for a smaller asset: 16 (fp16), or a palette of 8, 6 or 4 bits.
+    #[arg(long, default_value_t = 16, value_name = "N")]
+    pub(crate) bits: u8,
+    /// The checkpoint that the base was converted from, for LoRAs that depend on its weights (DoRA, OFT, …).
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub(crate) checkpoint: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) source: Source,
     /// Tensors that may stay unused, by pattern; recorded in the manifest.
     #[arg(long, value_name = "PATTERN")]
     pub(crate) ignore: Vec<String>,

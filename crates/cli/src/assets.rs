@@ -20,7 +20,7 @@ pub(crate) fn load(arguments: &[String], base: &Base) -> anyhow::Result<Vec<(Ada
             let weighted = Weighted::parse(argument)?;
             let asset = Asset::open(&weighted.path)?;
             asset
-                .fits(&base.slots)
+                .fits(&base.slots, &base.info.source_hash)
                 .with_context(|| format!("`{}` does not fit this base", weighted.path.display()))?;
             let strength = weighted
                 .strengths

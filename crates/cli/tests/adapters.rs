@@ -63,14 +63,13 @@ fn one_bad_file_among_many_is_named_and_the_rest_is_built() {
 
     let written = names(&assets);
     assert_eq!(written.len(), 21, "{written:?}");
-    for style in ["pixel", "sketch", "watercolor"] {
-        let alone = scratch.path().join(format!("{style}.mlmodelcassets"));
-        succeeds(adapter(&base, &alone).arg(lora(style)));
-        let alone = std::fs::read(alone).unwrap();
-        for i in 0..7 {
-            let asset = assets.join(format!("{style}_{i}.mlmodelcassets"));
-            assert!(std::fs::read(asset).unwrap() == alone, "{style} {i}");
-        }
+    // The file itself names this LoRA, so copies of other names give the same bytes.
+    let alone = scratch.path().join("sketch.mlmodelcassets");
+    succeeds(adapter(&base, &alone).arg(lora("sketch")));
+    let alone = std::fs::read(alone).unwrap();
+    for i in 0..7 {
+        let asset = assets.join(format!("sketch_{i}.mlmodelcassets"));
+        assert!(std::fs::read(asset).unwrap() == alone, "sketch {i}");
     }
 }
 
@@ -131,4 +130,51 @@ fn what_cannot_be_meant_is_refused() {
         &["`--name` names one adapter"],
     );
     assert!(!assets.exists());
+}
+
+#[test]
+fn sums_and_smaller_ranks() {
+    let scratch = tempfile::tempdir().unwrap();
+    let base = base(scratch.path());
+    let report = |name: &str, options: &[&str]| {
+        let sum = scratch.path().join(name);
+        let mut command = adapter(&base, &sum);
+        for (style, strength) in [("sketch", ":0.7"), ("pixel", ":unet=0.5,te=0.2")] {
+            command.arg(format!("{}{strength}", lora(style).display()));
+        }
+        let text = succeeds(command.args(["--merge", "--json"]).args(options));
+        let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+        document
+    };
+    let exact = report("exact", &["--exact", "--name", "both"]);
+    assert_eq!(exact["name"], "both");
+    assert_eq!(exact["truncated"].as_array().unwrap().len(), 0);
+    let whole = exact["rank"]["unet"].as_u64().unwrap();
+    let cut = report("cut", &["--resize", "4"]);
+    assert_eq!(cut["name"], "sketch + pixel");
+    assert_eq!(cut["rank"]["unet"], 4);
+    assert!(whole > 4 && exact["bytes"].as_u64() > cut["bytes"].as_u64());
+    let lost = cut["truncated"][0]["lost_energy"].as_f64().unwrap();
+    assert!(lost > 0.0 && lost < 1.0, "{lost}");
+    let mut both = adapter(&base, &scratch.path().join("never"));
+    both.arg(lora("sketch"));
+    refuses(both.args(["--rank", "4", "--exact"]), &["cannot be used"]);
+}
+
+#[test]
+fn the_checkpoint_must_be_the_bases_own() {
+    let scratch = tempfile::tempdir().unwrap();
+    let base = base(scratch.path());
+    let asset = scratch.path().join("sketch.mlmodelcassets");
+    let other = gesso_testkit::fixture("goldens/models/sd1");
+    let mut command = adapter(&base, &asset);
+    command.arg(lora("sketch")).arg("--checkpoint");
+    refuses(
+        command.arg(other),
+        &["is not what the base was converted from"],
+    );
+    let mut command = adapter(&base, &asset);
+    command.arg(lora("sketch")).arg("--checkpoint");
+    succeeds(command.arg(shapes()));
+    assert!(asset.is_file());
 }

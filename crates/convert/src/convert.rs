@@ -97,7 +97,7 @@ fn convert_in(
     let planned = plan(checkpoint, recipe)?;
     require_space_in(dir, planned.bytes_needed()?, probe)?;
     let Planned { parts, bits } = planned;
-    let source_hash = metadata::source_hash(checkpoint, recipe);
+    let source_hash = metadata::source_hash(checkpoint, recipe.parts.iter().copied());
     let facts = Facts {
         checkpoint,
         recipe,

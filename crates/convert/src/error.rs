@@ -148,6 +148,56 @@ pub enum Error {
         /// Smallest rank of slots that would do.
         needed: usize,
     },
+    /// A LoRA's differences depend on weights that were not given.
+    #[error(
+        "adapter `{adapter}`: the differences of {count} modules depend on the weights of the base: {modules}\n\nhint: name the checkpoint that the base was converted from with `--checkpoint`, or bake the LoRA into the weights with `gesso convert … --lora FILE:STRENGTH`"
+    )]
+    NeedsBase {
+        /// Name of the adapter.
+        adapter: String,
+        /// How many modules.
+        count: usize,
+        /// Their names, the first few, with the algorithm.
+        modules: String,
+    },
+    /// A difference has no exact factors and must not be approximated.
+    #[error(
+        "adapter `{adapter}`: module `{module}` has no exact low-rank form (`{algorithm}`)\n\nhint: without `--exact` it is approximated at rank {slots} and the lost energy is reported; or bake the LoRA into the weights with `gesso convert … --lora FILE:STRENGTH`"
+    )]
+    NotLowRank {
+        /// Name of the adapter.
+        adapter: String,
+        /// The module.
+        module: String,
+        /// What the LoRA does to it.
+        algorithm: String,
+        /// Rank of the base's slots.
+        slots: usize,
+    },
+    /// A checkpoint is not the one that a base was converted from.
+    #[error(
+        "`{checkpoint}` is not what the base was converted from: its source hash is {found}, `gesso.json` has {expected}"
+    )]
+    OtherCheckpoint {
+        /// The checkpoint.
+        checkpoint: String,
+        /// Hash in `gesso.json`.
+        expected: String,
+        /// Hash of the checkpoint.
+        found: String,
+    },
+    /// An adapter's factors depend on the weights of another base.
+    #[error(
+        "adapter `{adapter}` does not fit this base: it was made from weights with the source hash {found}, the base has {expected}\n\nhint: make the adapter again from its LoRA with `gesso adapter … --checkpoint CHECKPOINT` for this base"
+    )]
+    OtherSource {
+        /// Name of the adapter.
+        adapter: String,
+        /// Hash of the base.
+        expected: String,
+        /// Hash in the adapter.
+        found: String,
+    },
     /// Adapters that do not fit into the slots together.
     #[error(
         "the adapters {adapters} together need slots of rank {rank} (module `{module}`), but the base has rank {slots}\n\nhint: convert the base with `--adapter-rank {needed}`"

@@ -3,9 +3,12 @@
 use crate::asset::hex;
 use crate::built::{Built, Feature};
 use crate::merged::split_key;
+use crate::metadata;
+use crate::recipe::Part;
 use crate::report::{BakedReport, PackageReport};
 use crate::slots::{Slot, SlotModule, SlotTable};
 use crate::{Error, Result};
+use gesso_weights::Checkpoint;
 use gesso_weights::lora::ModuleTable;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -237,6 +240,14 @@ impl FolderInfo {
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(ModuleTable::from_tensors(tensors))
+    }
+
+    /// The source hash that this folder would have if it had been converted from `checkpoint`, 64 hexadecimal digits.
+    pub fn hash_of(&self, checkpoint: &Checkpoint) -> String {
+        let parts = Part::ALL
+            .into_iter()
+            .filter(|part| self.packages.contains_key(part.package()));
+        metadata::source_hash(checkpoint, parts)
     }
 
     /// The slot tables by component, rebuilt from the modules.

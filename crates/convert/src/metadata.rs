@@ -149,9 +149,12 @@ pub(crate) fn origin(checkpoint: &Checkpoint, recipe: &Recipe) -> Origin {
     }
 }
 
-/// SHA-256 of the source's tensors of the components in the recipe, in hexadecimal digits.
-pub(crate) fn source_hash(checkpoint: &Checkpoint, recipe: &Recipe) -> String {
-    let components: BTreeSet<Component> = recipe.parts.iter().map(|&p| component(p)).collect();
+/// SHA-256 of the source's tensors of the components that `parts` have, in hexadecimal digits.
+pub(crate) fn source_hash(
+    checkpoint: &Checkpoint,
+    parts: impl IntoIterator<Item = Part>,
+) -> String {
+    let components: BTreeSet<Component> = parts.into_iter().map(component).collect();
     let components: Vec<Component> = components.into_iter().collect();
     hex(&checkpoint.source_hash(&components))
 }

@@ -1,23 +1,26 @@
 //! From the modules of a LoRA to fp16 factors in rows.
 
-use super::RANK_STEP;
+use super::difference::{Limits, Module, Refusal};
 use crate::folder::FolderInfo;
 use crate::slots::{Role, Slot, SlotTable};
 use crate::{Error, Result};
-use gesso_weights::lora::{Adapter, LowRank, ResolvedLora, truncate};
+use gesso_weights::Component;
+use gesso_weights::lora::{Adapter, LowRank, ResolvedLora};
 use half::f16;
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// A module whose rank was cut.
+/// A module whose difference is not carried exactly.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TruncatedModule {
     /// Component.
     pub component: String,
     /// Module path.
     pub module: String,
-    /// Rank in the LoRA.
+    /// What the LoRA does to it, for instance `lora`, `full` or `dora(lora)`; of several LoRAs joined by ` + `.
+    pub algorithm: String,
+    /// Rank of the difference: that of the factors in the LoRA, else the shorter side of the weight.
     pub rank: usize,
     /// Rank in the asset.
     pub kept: usize,
@@ -34,12 +37,14 @@ pub struct AdapterReport {
     pub modules: BTreeMap<String, usize>,
     /// Rank of the rows per component.
     pub rank: BTreeMap<String, usize>,
-    /// Modules whose rank was cut, in order of component and path.
+    /// Modules that lost something, in order of component and path.
     pub truncated: Vec<TruncatedModule>,
     /// Tensors of the file that nothing uses, with the reason or the pattern that named them.
     pub ignored: BTreeMap<String, String>,
     /// What a user should know about the file.
     pub warnings: Vec<String>,
+    /// Lowest signal to noise ratio of a palettized tensor in dB per component; empty without palettes.
+    pub snr_db: BTreeMap<String, f64>,
 }
 
 /// What the file holds and nothing uses, by key.
@@ -48,6 +53,21 @@ pub(crate) fn ignored(lora: &ResolvedLora) -> BTreeMap<String, String> {
         .iter()
         .map(|i| (i.key.clone(), i.reason.clone()))
         .collect()
+}
+
+/// The same of several LoRAs: each key after the name of its LoRA, as `<name>:<key>`.
+fn all_ignored(terms: &[Term<'_>]) -> BTreeMap<String, String> {
+    match terms {
+        [one] => ignored(one.lora),
+        _ => terms
+            .iter()
+            .flat_map(|term| {
+                let name = term.lora.name();
+                let keys = ignored(term.lora).into_iter();
+                keys.map(move |(key, reason)| (format!("{name}:{key}"), reason))
+            })
+            .collect(),
+    }
 }
 
 /// The rows of one component.
@@ -68,43 +88,59 @@ struct Balanced {
     up: Vec<f32>,
 }
 
-struct Module<'a> {
-    component: &'static str,
-    path: &'a str,
-    factors: LowRank,
+/// A LoRA in a sum: its strengths for the UNet and for the text encoders.
+#[derive(Clone, Copy)]
+pub(super) struct Term<'a> {
+    pub lora: &'a ResolvedLora,
+    pub unet: f32,
+    pub text_encoder: f32,
 }
 
-pub(crate) fn compute(
-    lora: &ResolvedLora,
-    name: &str,
+/// What [`compute`] made.
+pub(super) struct Computed {
+    pub components: BTreeMap<String, ComponentFactors>,
+    pub report: AdapterReport,
+    /// Whether any difference was taken from the base's weights.
+    pub reads_base: bool,
+}
+
+pub(super) fn compute(
+    terms: &[Term<'_>],
     base: &FolderInfo,
     slots: &BTreeMap<String, SlotTable>,
-    exact: bool,
-) -> Result<(BTreeMap<String, ComponentFactors>, AdapterReport)> {
+    limits: Limits<'_>,
+) -> Result<Computed> {
     if slots.is_empty() {
         return Err(Error::NoAdaptable {
             base: base.origin.name.clone(),
         });
     }
-    let modules = slotted(lora, name, slots)?;
-    let cut: Vec<_> = modules
+    let modules = slotted(terms, slots, limits)?;
+    let made: Vec<Result<_>> = modules
         .par_iter()
-        .map(|module| cut(module, name, slots, exact))
+        .map(|module| {
+            let (factors, truncated) = module.factors(limits)?;
+            Ok((balance(&factors, &module.key())?, truncated))
+        })
         .collect();
     let mut report = AdapterReport {
-        name: name.into(),
+        name: limits.name.into(),
         modules: BTreeMap::new(),
         rank: BTreeMap::new(),
         truncated: Vec::new(),
-        ignored: ignored(lora),
-        warnings: lora.warnings.clone(),
+        ignored: all_ignored(terms),
+        warnings: terms
+            .iter()
+            .flat_map(|term| term.lora.warnings.iter().cloned())
+            .collect(),
+        snr_db: BTreeMap::new(),
     };
     let mut grouped: BTreeMap<String, BTreeMap<&str, Balanced>> = BTreeMap::new();
-    for (module, outcome) in modules.iter().zip(cut) {
+    for (module, outcome) in modules.iter().zip(made) {
         let (balanced, truncated) = outcome?;
         report.truncated.extend(truncated);
         grouped
-            .entry(module.component.to_string())
+            .entry(module.component.as_str().to_string())
             .or_default()
             .insert(module.path, balanced);
     }
@@ -115,105 +151,69 @@ pub(crate) fn compute(
         report.rank.insert(component.clone(), factors.rank);
         components.insert(component, factors);
     }
-    Ok((components, report))
-}
-
-/// The modules of `lora` with their exact factors; all of them must have a slot of their shape.
-fn slotted<'a>(
-    lora: &'a ResolvedLora,
-    name: &str,
-    slots: &BTreeMap<String, SlotTable>,
-) -> Result<Vec<Module<'a>>> {
-    let mut found = Vec::new();
-    let mut refused = Vec::new();
-    for ((component, path), adapter) in &lora.modules {
-        let component = component.as_str();
-        match factors_for(component, path, adapter, slots.get(component)) {
-            Ok(factors) => found.push(Module {
-                component,
-                path,
-                factors,
-            }),
-            Err(reason) => refused.push(format!("`{component}:{path}` ({reason})")),
-        }
-    }
-    if refused.is_empty() {
-        return Ok(found);
-    }
-    let count = refused.len();
-    refused.truncate(8);
-    if count > refused.len() {
-        refused.push("…".into());
-    }
-    Err(Error::NoSlot {
-        adapter: name.into(),
-        count,
-        modules: refused.join(", "),
+    let reads_base = modules
+        .iter()
+        .any(|m| m.parts.iter().any(|(adapter, _)| adapter.reads_base()));
+    Ok(Computed {
+        components,
+        report,
+        reads_base,
     })
 }
 
-fn factors_for(
-    component: &str,
-    path: &str,
-    adapter: &Adapter,
-    table: Option<&SlotTable>,
-) -> Result<LowRank, String> {
-    let table = table.ok_or("the base has no slots for this component")?;
-    let slot = table
-        .modules()
-        .iter()
-        .find(|m| m.component == component && m.module == path)
-        .ok_or("no slot: not an attention, feed-forward or projection layer")?;
-    let bias = adapter.bias_delta(&vec![0.0; slot.outputs]);
-    if !matches!(bias, Ok(None)) {
-        return Err("it changes the bias".into());
+/// The modules that the LoRAs change; all of them must have a slot of their shape.
+fn slotted<'a>(
+    terms: &[Term<'a>],
+    slots: &'a BTreeMap<String, SlotTable>,
+    limits: Limits<'_>,
+) -> Result<Vec<Module<'a>>> {
+    let mut parts: BTreeMap<(Component, &str), Vec<(&Adapter, f32)>> = BTreeMap::new();
+    for term in terms {
+        for ((component, path), adapter) in &term.lora.modules {
+            let strength = match component {
+                Component::TextEncoder | Component::TextEncoder2 => term.text_encoder,
+                _ => term.unet,
+            };
+            parts
+                .entry((*component, path))
+                .or_default()
+                .push((adapter, strength));
+        }
     }
-    let factors = adapter.low_rank().ok_or_else(|| {
-        let dora = if adapter.is_dora() { "DoRA on " } else { "" };
-        format!("{dora}`{}` has no exact low-rank form", adapter.algorithm())
-    })?;
-    if factors.inputs() != slot.inputs || factors.outputs() != slot.outputs {
-        return Err(format!(
-            "it is {}x{}, the slot {}x{}",
-            factors.outputs(),
-            factors.inputs(),
-            slot.outputs,
-            slot.inputs
-        ));
+    let mut found = Vec::new();
+    let (mut slotless, mut baseless) = (Vec::new(), Vec::new());
+    for ((component, path), parts) in parts {
+        let name = format!("`{}:{path}`", component.as_str());
+        match Module::new(component, path, parts, slots, limits.weights.is_some()) {
+            Ok(module) => found.push(module),
+            Err(Refusal::NoSlot(reason)) => slotless.push(format!("{name} ({reason})")),
+            Err(Refusal::NeedsBase(algorithm)) => baseless.push(format!("{name} ({algorithm})")),
+        }
     }
-    Ok(factors)
-}
-
-fn cut(
-    module: &Module<'_>,
-    name: &str,
-    slots: &BTreeMap<String, SlotTable>,
-    exact: bool,
-) -> Result<(Balanced, Option<TruncatedModule>)> {
-    let rank = module.factors.rank;
-    let limit = slots.get(module.component).map_or(0, SlotTable::rank);
-    let key = format!("{}:{}", module.component, module.path);
-    if rank <= limit {
-        return Ok((balance(&module.factors, &key)?, None));
-    }
-    if exact {
-        return Err(Error::Rank {
-            adapter: name.into(),
-            module: key,
-            rank,
-            slots: limit,
-            needed: rank.next_multiple_of(RANK_STEP),
+    if !slotless.is_empty() {
+        return Err(Error::NoSlot {
+            adapter: limits.name.into(),
+            count: slotless.len(),
+            modules: listing(slotless),
         });
     }
-    let (factors, lost_energy) = truncate(&module.factors, limit);
-    let truncated = TruncatedModule {
-        component: module.component.into(),
-        module: module.path.into(),
-        rank,
-        kept: factors.rank,
-        lost_energy,
-    };
-    Ok((balance(&factors, &key)?, Some(truncated)))
+    if !baseless.is_empty() {
+        return Err(Error::NeedsBase {
+            adapter: limits.name.into(),
+            count: baseless.len(),
+            modules: listing(baseless),
+        });
+    }
+    Ok(found)
+}
+
+/// The first few of them.
+fn listing(mut names: Vec<String>) -> String {
+    if names.len() > 8 {
+        names.truncate(8);
+        names.push("…".into());
+    }
+    names.join(", ")
 }
 
 /// Folds the scale into `up` and moves a power of two between row i of `down` and column i of `up`, so that their largest

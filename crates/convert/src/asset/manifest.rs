@@ -38,6 +38,9 @@ pub struct Manifest {
     /// Tensors of the LoRA file that nothing uses, with the reason or the pattern that named them.
     #[serde(default)]
     pub ignored: BTreeMap<String, String>,
+    /// Source hash of the only base that it fits, 64 hexadecimal digits, when its factors depend on that base's weights.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub base_source_hash: Option<String>,
     /// The components that it touches.
     pub components: BTreeMap<String, ComponentInfo>,
     /// Which row carries which factor of which module.

@@ -19,9 +19,11 @@ use zip::Content;
 /// Version of the manifest's form.
 pub const SCHEMA: u32 = 1;
 /// Version of this reader.
-pub const READER: u32 = 1;
+pub const READER: u32 = 2;
 /// Oldest reader that understands what this crate writes.
 pub(crate) const MIN_READER: u32 = 1;
+/// Oldest reader that checks the base's source hash.
+pub(crate) const READER_OF_SOURCE: u32 = 2;
 /// Says that a zip is an adapter asset.
 pub(crate) const KIND: &str = "gesso.adapter";
 
@@ -107,10 +109,11 @@ impl Asset {
         &self.manifest
     }
 
-    /// Checks that the asset was made for slots of this layout; `slots` are those of a base by component.
+    /// Checks that the asset was made for slots of this layout and, where its factors depend on the base's weights, for these
+    /// weights; `slots` are those of a base by component, `source_hash` is the one in its `gesso.json`.
     ///
-    /// Errors: [`Error::NoAdaptable`] for a component without slots; [`Error::Layout`].
-    pub fn fits(&self, slots: &BTreeMap<String, SlotTable>) -> Result<()> {
+    /// Errors: [`Error::NoAdaptable`] for a component without slots; [`Error::Layout`]; [`Error::OtherSource`].
+    pub fn fits(&self, slots: &BTreeMap<String, SlotTable>, source_hash: &str) -> Result<()> {
         for (component, info) in &self.manifest.components {
             let table = slots.get(component).ok_or_else(|| Error::NoAdaptable {
                 base: component.clone(),
@@ -125,7 +128,14 @@ impl Asset {
                 });
             }
         }
-        Ok(())
+        match &self.manifest.base_source_hash {
+            Some(found) if found != source_hash => Err(Error::OtherSource {
+                adapter: self.manifest.name.clone(),
+                expected: source_hash.into(),
+                found: found.clone(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Unpacks the packages into the folder `dir`, which is made when it is not there; the answer is the package of each

@@ -34,6 +34,7 @@ fn manifest() -> Manifest {
         license: None,
         ignored: BTreeMap::new(),
         metadata: BTreeMap::from([("k".into(), "v".into())]),
+        base_source_hash: None,
         components: BTreeMap::from([(
             "unet".to_string(),
             ComponentInfo {
@@ -263,16 +264,38 @@ fn another_layout_is_refused_with_both_hashes() {
     let dir = tempfile::tempdir().unwrap();
     let opened = Asset::open(&asset(dir.path(), |_| {})).unwrap();
     let slots = |table| BTreeMap::from([("unet".to_string(), table)]);
-    opened.fits(&slots(table())).unwrap();
+    opened.fits(&slots(table()), "any").unwrap();
     let other = SlotTable::new(32, table().modules()[..1].to_vec());
-    let message = opened.fits(&slots(other.clone())).unwrap_err().to_string();
+    let message = opened
+        .fits(&slots(other.clone()), "any")
+        .unwrap_err()
+        .to_string();
     assert!(message.contains(&hex(&table().layout_hash())));
     assert!(message.contains(&hex(&other.layout_hash())));
     assert!(
         opened
-            .fits(&BTreeMap::new())
+            .fits(&BTreeMap::new(), "any")
             .unwrap_err()
             .to_string()
             .contains("no adapter slots")
     );
+}
+
+#[test]
+fn an_asset_made_from_other_weights_is_refused_with_both_hashes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (own, other) = ("a".repeat(64), "b".repeat(64));
+    let file = asset(dir.path(), |m| {
+        m.base_source_hash = Some(own.clone());
+        m.min_reader = READER_OF_SOURCE;
+    });
+    let opened = Asset::open(&file).unwrap();
+    let slots = BTreeMap::from([("unet".to_string(), table())]);
+    opened.fits(&slots, &own).unwrap();
+    let message = opened.fits(&slots, &other).unwrap_err().to_string();
+    assert!(
+        message.contains(&own) && message.contains(&other),
+        "{message}"
+    );
+    assert!(message.contains("--checkpoint"), "{message}");
 }

@@ -5,12 +5,13 @@ use gesso_convert::adapter::{AdapterOptions, Factors, stack, write_adapter};
 use gesso_convert::asset::Asset;
 use gesso_convert::slots::Role;
 use gesso_weights::Component;
+use std::collections::BTreeSet;
 
-fn made(
+pub(crate) fn made(
     lora: &ResolvedLora,
     base: &FolderInfo,
     dir: &Path,
-    options: &AdapterOptions,
+    options: &AdapterOptions<'_>,
 ) -> (Asset, PathBuf) {
     let file = dir.join(format!("{}.mlmodelcassets", lora.name()));
     write_adapter(lora, base, options, &file, &mut Silent).unwrap();
@@ -35,53 +36,84 @@ fn stored(asset: &Asset, dir: &Path, component: &str) -> Factors {
     asset.factors(component, tensors).unwrap()
 }
 
+/// For each module of an asset its `up · down`, `[O, I]`, as it lies in the slots at this strength.
+pub(crate) fn differences(
+    asset: &Asset,
+    base: &FolderInfo,
+    dir: &Path,
+    strength: f32,
+) -> BTreeMap<String, Vec<f64>> {
+    let tables = base.slot_tables().unwrap();
+    asset.fits(&tables, &base.source_hash).unwrap();
+    let mut found = BTreeMap::new();
+    for component in asset.manifest().components.keys() {
+        let factors = stored(asset, &dir.join(component), component);
+        let table = &tables[component];
+        let inputs = stack(&[(&factors, strength)], table).unwrap();
+        let touched: BTreeSet<&str> = factors.rows.iter().map(|r| &*r.module).collect();
+        for path in touched {
+            let row = |role| {
+                let slot = table.row(component, path, role).unwrap();
+                let size = table.rank() * slot.width;
+                let tensor = &inputs[&format!("adapter_{}", slot.width)];
+                (&tensor.data[slot.row * size..][..size], slot.width)
+            };
+            let ((down, i), (up, o)) = (row(Role::Down), row(Role::Up));
+            let mut product = vec![0f64; o * i];
+            for r in 0..table.rank() {
+                for y in 0..o {
+                    let u = f64::from(up[r * o + y]);
+                    for x in 0..i {
+                        product[y * i + x] += u * f64::from(down[r * i + x]);
+                    }
+                }
+            }
+            found.insert(format!("{component}:{path}"), product);
+        }
+    }
+    found
+}
+
+/// `strength · ΔW` of every module, from the base's weights.
+pub(crate) fn wanted(
+    lora: &ResolvedLora,
+    checkpoint: &Checkpoint,
+    strength: f64,
+) -> BTreeMap<String, Vec<f64>> {
+    lora.modules
+        .iter()
+        .map(|((component, path), adapter)| {
+            let tensors = checkpoint.component(*component).unwrap();
+            let weight = tensors.get(&format!("{path}.weight")).unwrap();
+            let delta = adapter.delta(&weight.to_f32(), weight.shape).unwrap();
+            let delta = delta.iter().map(|&d| strength * f64::from(d)).collect();
+            (format!("{}:{path}", component.as_str()), delta)
+        })
+        .collect()
+}
+
+/// Share of the energy of `wanted` that `found` misses.
+pub(crate) fn missed(wanted: &[f64], found: &[f64]) -> f64 {
+    assert_eq!(wanted.len(), found.len());
+    let signal: f64 = wanted.iter().map(|w| w * w).sum();
+    let noise: f64 = wanted.iter().zip(found).map(|(w, f)| (w - f).powi(2)).sum();
+    noise / signal
+}
+
 #[test]
 fn the_slots_of_every_module_multiply_to_its_difference() {
     let checkpoint = shapes();
-    let out = Out::new(&checkpoint, &Recipe::default());
-    let base = out.info();
-    let tables = base.slot_tables().unwrap();
+    let base = Out::new(&checkpoint, &Recipe::default()).info();
     for name in ["sketch", "pixel", "watercolor"] {
         let lora = lora(name, &checkpoint);
         let dir = tempfile::tempdir().unwrap();
         let (asset, _) = made(&lora, &base, dir.path(), &AdapterOptions::default());
-        asset.fits(&tables).unwrap();
-        let (mut signal, mut noise, mut modules) = (0f64, 0f64, 0);
-        for component in asset.manifest().components.keys() {
-            let factors = stored(&asset, &dir.path().join(component), component);
-            let table = &tables[component];
-            let inputs = stack(&[(&factors, -0.5)], table).unwrap();
-            for ((c, path), adapter) in &lora.modules {
-                if c.as_str() != component {
-                    continue;
-                }
-                let row = |role| {
-                    let slot = table.row(component, path, role).unwrap();
-                    let size = table.rank() * slot.width;
-                    let tensor = &inputs[&format!("adapter_{}", slot.width)];
-                    (&tensor.data[slot.row * size..][..size], slot.width)
-                };
-                let ((down, i), (up, o)) = (row(Role::Down), row(Role::Up));
-                let weight = checkpoint
-                    .component(*c)
-                    .unwrap()
-                    .get(&format!("{path}.weight"))
-                    .unwrap();
-                let delta = adapter.delta(&weight.to_f32(), weight.shape).unwrap();
-                for (at, d) in delta.iter().enumerate() {
-                    let (y, x) = (at / i, at % i);
-                    let sum: f64 = (0..table.rank())
-                        .map(|r| f64::from(up[r * o + y]) * f64::from(down[r * i + x]))
-                        .sum();
-                    let wanted = -0.5 * f64::from(*d);
-                    signal += wanted * wanted;
-                    noise += (wanted - sum).powi(2);
-                }
-                modules += 1;
-            }
-        }
-        assert_eq!(modules, lora.modules.len(), "{name}");
-        let snr = 10.0 * (signal / noise).log10();
+        let found = differences(&asset, &base, dir.path(), -0.5);
+        let wanted = wanted(&lora, &checkpoint, -0.5);
+        assert!(found.keys().eq(wanted.keys()), "{name}");
+        let all =
+            |m: &BTreeMap<String, Vec<f64>>| m.values().flatten().copied().collect::<Vec<_>>();
+        let snr = -10.0 * missed(&all(&wanted), &all(&found)).log10();
         assert!(snr > 65.0, "{name}: {snr} dB");
     }
 }
@@ -101,6 +133,7 @@ fn an_asset_is_deterministic_and_says_what_it_is() {
             name: Some("wet".into()),
             default_strength: 0.8,
             exact: true,
+            ..AdapterOptions::default()
         };
         let (asset, file) = pool.install(|| made(&lora, &base, dir.path(), &options));
         let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();

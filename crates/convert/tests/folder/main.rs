@@ -3,8 +3,10 @@
 
 mod adapter;
 mod bake;
+mod dense;
 mod engine;
 mod files;
+mod merge;
 mod recipe;
 
 use gesso_convert::folder::FolderInfo;

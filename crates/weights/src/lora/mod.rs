@@ -9,6 +9,7 @@
 mod accounting;
 mod adapter;
 mod algorithm;
+mod approximate;
 mod config;
 mod decompose;
 mod dialect;
@@ -28,6 +29,7 @@ mod speed;
 
 pub use accounting::Ignored;
 pub use adapter::Adapter;
+pub use approximate::approximate;
 pub use error::LoraError;
 pub use family::Family;
 pub use file::Lora;

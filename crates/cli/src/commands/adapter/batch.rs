@@ -1,6 +1,6 @@
 //! Many LoRAs in one call: what is good is built, what is bad is named.
 
-use super::Maker;
+use super::maker::{self, Maker};
 use crate::args::Adapter;
 use crate::base::Base;
 use crate::commands::{Global, print_json};
@@ -51,7 +51,8 @@ pub(super) fn run(options: &Adapter, global: Global) -> anyhow::Result<Outcome> 
     );
     let loras = listed(&options.loras)?;
     let base = Base::open(&options.base)?;
-    let maker = Maker::new(options, &base)?;
+    let checkpoint = maker::checkpoint(options)?;
+    let maker = Maker::new(options, &base, checkpoint.as_ref())?;
     std::fs::create_dir_all(&options.output)
         .with_context(|| format!("cannot create the folder `{}`", options.output.display()))?;
     let done = all(&maker, options, &loras, global)?;

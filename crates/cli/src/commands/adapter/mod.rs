@@ -16,7 +16,7 @@ use std::time::Instant;
 
 pub(super) fn run(options: &Adapter, global: Global) -> anyhow::Result<Outcome> {
     let start = Instant::now();
-    if batch::is_meant(&options.loras) {
+    if !options.merge && batch::is_meant(&options.loras) {
         return batch::run(options, global);
     }
     let base = Base::open(&options.base)?;
@@ -34,18 +34,20 @@ pub(super) fn run(options: &Adapter, global: Global) -> anyhow::Result<Outcome> 
     Ok(Outcome::Done)
 }
 
-/// Writes the asset of the only LoRA of `options` into a temporary sibling and moves it into place.
+/// Writes the one asset that `options` ask for into a temporary sibling and moves it into place.
 pub(crate) fn asset(
     options: &Adapter,
     base: &Base,
     global: Global,
 ) -> anyhow::Result<AdapterReport> {
-    let [lora] = options.loras.as_slice() else {
-        anyhow::bail!("{} LoRAs are given, expected one", options.loras.len());
-    };
-    let maker = Maker::new(options, base)?;
+    let checkpoint = maker::checkpoint(options)?;
+    let maker = Maker::new(options, base, checkpoint.as_ref())?;
     let mut line = Line::new();
-    let report = global.on_threads(|| maker.make(lora, &options.output, &mut line))??;
+    let report = global.on_threads(|| match options.loras.as_slice() {
+        loras if options.merge => maker.merge(loras, &options.output, &mut line),
+        [lora] => maker.make(lora, &options.output, &mut line),
+        loras => anyhow::bail!("{} LoRAs are given, expected one", loras.len()),
+    })??;
     line.clear();
     Ok(report)
 }
@@ -67,11 +69,14 @@ fn print_report(report: &AdapterReport) {
     for (key, reason) in &report.ignored {
         println!("note: `{key}` is not used: {reason}");
     }
+    for (component, snr) in &report.snr_db {
+        println!("palettized: `{component}`, lowest SNR {snr:.1} dB");
+    }
     for t in &report.truncated {
         let lost = 100.0 * t.lost_energy;
         println!(
-            "truncated: `{}` from rank {} to {}, {lost:.3} % of its energy lost",
-            t.module, t.rank, t.kept
+            "truncated: `{}` ({}) from rank {} to {}, {lost:.3} % of its energy lost",
+            t.module, t.algorithm, t.rank, t.kept
         );
     }
 }

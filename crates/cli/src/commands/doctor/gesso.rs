@@ -131,7 +131,10 @@ fn tokenizer(f: &Folder, a: &mut Answers) {
 }
 
 fn adapters(f: &Folder, a: &mut Answers) {
-    let Some(slots) = read(f).and_then(|info| info.slot_tables().ok()) else {
+    let Some(info) = read(f) else {
+        return;
+    };
+    let Ok(slots) = info.slot_tables() else {
         return;
     };
     let Ok(entries) = std::fs::read_dir(&f.path) else {
@@ -146,7 +149,7 @@ fn adapters(f: &Folder, a: &mut Answers) {
         match Asset::open(path) {
             Err(e) => a.refuse(e.to_string()),
             Ok(asset) => {
-                if let Err(e) = asset.fits(&slots) {
+                if let Err(e) = asset.fits(&slots, &info.source_hash) {
                     let name = path.file_name().unwrap_or_default().to_string_lossy();
                     a.warn(format!("`{name}` cannot be used with this folder: {e}"));
                 }
