@@ -19,7 +19,10 @@ fn in_ci() -> bool {
 
 /// Runs every part, even when an earlier one failed; true when all passed.
 pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
-    let mut ok = step("cargo", &["test", "--quiet", "--workspace"])?;
+    let mut ok = step(
+        "cargo",
+        &["test", "--quiet", "--workspace", "--no-fail-fast"],
+    )?;
     if !options.rust_only {
         ok &= part("load-check in coremltools", coremltools::run()?);
     }

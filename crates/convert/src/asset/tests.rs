@@ -250,7 +250,7 @@ fn manifests_that_make_no_sense_are_refused() {
         Asset::open(&file).unwrap_err().to_string()
     };
     assert!(message(&|m| m.kind = "other".into()).contains("`kind` is `other`"));
-    assert!(message(&|m| m.min_reader = 2).contains("needs a reader of version 2, this one is 1"));
+    assert!(message(&|m| m.min_reader = 3).contains("needs a reader of version 3, this one is 2"));
     assert!(message(&|m| m.rows[1].row = 1).contains("not numbered from 0"));
     assert!(message(&|m| m.rows[1].row = usize::MAX).contains("not numbered from 0"));
     assert!(message(&|m| m.rows[1] = m.rows[0].clone()).contains("listed twice"));
