@@ -4,14 +4,13 @@ use crate::model::Interface;
 use crate::source::WeightSource;
 use crate::{Error, Model, Result};
 use gesso_coreml::ModelFiles;
-use gesso_coreml::blob::BlobDType;
 use gesso_coreml::compiled::CompiledModel;
 use gesso_coreml::package::Package;
 use gesso_coreml::proto::specification::{
     FeatureDescription, FeatureType, Model as Description, array_feature_type, feature_type,
 };
+use gesso_mil::TensorType;
 use gesso_mil::compiled::{Parts, decompile};
-use gesso_mil::{DType, TensorType};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,31 +20,10 @@ use std::sync::Arc;
 #[derive(Debug)]
 struct Mapped(ModelFiles);
 
-/// (dtype of the program, dtype of the record).
-const RECORDS: &[(DType, BlobDType)] = &[
-    (DType::Fp16, BlobDType::Float16),
-    (DType::Fp32, BlobDType::Float32),
-    (DType::Bf16, BlobDType::BFloat16),
-    (DType::Int4, BlobDType::Int4),
-    (DType::Int8, BlobDType::Int8),
-    (DType::Int16, BlobDType::Int16),
-    (DType::Int32, BlobDType::Int32),
-    (DType::UInt1, BlobDType::UInt1),
-    (DType::UInt2, BlobDType::UInt2),
-    (DType::UInt3, BlobDType::UInt3),
-    (DType::UInt4, BlobDType::UInt4),
-    (DType::UInt6, BlobDType::UInt6),
-    (DType::UInt8, BlobDType::UInt8),
-    (DType::UInt16, BlobDType::UInt16),
-    (DType::UInt32, BlobDType::UInt32),
-    (DType::Fp8E4M3Fn, BlobDType::Float8E4M3FN),
-    (DType::Fp8E5M2, BlobDType::Float8E5M2),
-];
-
 impl WeightSource for Mapped {
     fn blob(&self, file: &str, offset: u64, ty: &TensorType) -> Result<Cow<'_, [u8]>, String> {
         let record = self.0.blob(file, offset).map_err(|e| e.to_string())?;
-        if !RECORDS.contains(&(ty.dtype, record.dtype)) {
+        if !ty.dtype.is_stored_as(record.dtype) {
             let found = record.dtype;
             return Err(format!(
                 "declared as {ty}, but the record at {offset} of `{file}` holds {found:?}"

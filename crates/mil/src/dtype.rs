@@ -1,5 +1,6 @@
 //! Element types, tensor types and value types of an ML Program.
 
+use gesso_coreml::blob::BlobDType;
 use std::fmt;
 
 /// Element type of a tensor. The names are those of the MIL text format.
@@ -58,7 +59,33 @@ const DTYPES: &[(DType, i32, &str, usize)] = &[
     (DType::Fp8E5M2, 41, "fp8e5m2", 8),
 ];
 
+/// (dtype of the program, dtype of the record).
+const RECORDS: &[(DType, BlobDType)] = &[
+    (DType::Fp16, BlobDType::Float16),
+    (DType::Fp32, BlobDType::Float32),
+    (DType::Bf16, BlobDType::BFloat16),
+    (DType::Int4, BlobDType::Int4),
+    (DType::Int8, BlobDType::Int8),
+    (DType::Int16, BlobDType::Int16),
+    (DType::Int32, BlobDType::Int32),
+    (DType::UInt1, BlobDType::UInt1),
+    (DType::UInt2, BlobDType::UInt2),
+    (DType::UInt3, BlobDType::UInt3),
+    (DType::UInt4, BlobDType::UInt4),
+    (DType::UInt6, BlobDType::UInt6),
+    (DType::UInt8, BlobDType::UInt8),
+    (DType::UInt16, BlobDType::UInt16),
+    (DType::UInt32, BlobDType::UInt32),
+    (DType::Fp8E4M3Fn, BlobDType::Float8E4M3FN),
+    (DType::Fp8E5M2, BlobDType::Float8E5M2),
+];
+
 impl DType {
+    /// Whether a record of a weight file with elements of type `record` holds tensors of this type.
+    pub fn is_stored_as(self, record: BlobDType) -> bool {
+        RECORDS.contains(&(self, record))
+    }
+
     fn row(self) -> &'static (DType, i32, &'static str, usize) {
         // Every variant has a row; the unit test walks them all.
         DTYPES

@@ -2,8 +2,7 @@
 
 use super::subject::values;
 use super::{Check, Lint, Report, Severity, Subject, blobs};
-use crate::{DType, ValueData};
-use gesso_coreml::blob::BlobDType;
+use crate::ValueData;
 use std::collections::BTreeSet;
 
 pub(super) const LINTS: &[Lint] = &[
@@ -112,27 +111,6 @@ fn mappable(s: &Subject<'_>, r: &mut Report) {
     }
 }
 
-/// (dtype of the program, dtype of the record).
-const RECORDS: &[(DType, BlobDType)] = &[
-    (DType::Fp16, BlobDType::Float16),
-    (DType::Fp32, BlobDType::Float32),
-    (DType::Bf16, BlobDType::BFloat16),
-    (DType::Int4, BlobDType::Int4),
-    (DType::Int8, BlobDType::Int8),
-    (DType::Int16, BlobDType::Int16),
-    (DType::Int32, BlobDType::Int32),
-    (DType::UInt1, BlobDType::UInt1),
-    (DType::UInt2, BlobDType::UInt2),
-    (DType::UInt3, BlobDType::UInt3),
-    (DType::UInt4, BlobDType::UInt4),
-    (DType::UInt6, BlobDType::UInt6),
-    (DType::UInt8, BlobDType::UInt8),
-    (DType::UInt16, BlobDType::UInt16),
-    (DType::UInt32, BlobDType::UInt32),
-    (DType::Fp8E4M3Fn, BlobDType::Float8E4M3FN),
-    (DType::Fp8E5M2, BlobDType::Float8E5M2),
-];
-
 fn records(s: &Subject<'_>, r: &mut Report) {
     for site in s.ops() {
         for (parameter, value) in values(site.op) {
@@ -155,7 +133,7 @@ fn records(s: &Subject<'_>, r: &mut Report) {
             let Some(t) = value.ty.as_tensor() else {
                 continue;
             };
-            if !RECORDS.contains(&(t.dtype, record.dtype)) {
+            if !t.dtype.is_stored_as(record.dtype) {
                 r.add(
                     place(),
                     format!(
