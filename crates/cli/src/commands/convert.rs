@@ -12,7 +12,8 @@ use gesso_convert::{Recipe, Report, compile_folder, convert};
 use gesso_coreml::stage::{Staging, require_space};
 use gesso_mil::lints::Severity;
 use gesso_weights::Checkpoint;
-use std::path::Path;
+use rayon::prelude::*;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 pub(super) fn run(options: &Convert, global: Global) -> anyhow::Result<Outcome> {
@@ -77,9 +78,15 @@ pub(crate) fn folder(
     let mut line = Line::new();
     let report = global.on_threads(|| convert(checkpoint, recipe, folder, &mut line))??;
     line.clear();
-    let findings = linted(folder)?;
-    let self_test = selftest::write(folder, global)?;
-    compile(folder, target.format)?;
+    let findings = linted(folder, global)?;
+    let (self_test, compiled) = global.on_threads(|| {
+        rayon::join(
+            || selftest::write(folder, global),
+            || compile(folder, target.format),
+        )
+    })?;
+    let self_test = self_test?;
+    keep(&compiled?, target.format)?;
     staging.commit()?;
     let mut notes = checkpoint.notes().to_vec();
     notes.extend(findings);
@@ -108,14 +115,17 @@ pub(crate) fn folder(
     })
 }
 
-/// Lints what was written. The answer is the warnings.
+/// Lints what was written, package by package on all threads. The answer is the warnings, in the order of the packages.
 ///
 /// Errors: a finding that keeps a model from loading.
-fn linted(folder: &Path) -> anyhow::Result<Vec<String>> {
+fn linted(folder: &Path, global: Global) -> anyhow::Result<Vec<String>> {
+    let models = opened::models(folder)?;
+    let found: Vec<_> =
+        global.on_threads(|| models.par_iter().map(|m| lint::model(m)).collect())?;
     let mut warnings = Vec::new();
-    for path in opened::models(folder)? {
+    for (path, findings) in models.iter().zip(found) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        for finding in lint::model(&path)? {
+        for finding in findings? {
             match finding.severity {
                 Severity::Error => bail!("`{name}` would not load: {finding}"),
                 Severity::Warning => warnings.push(format!("`{name}`: {finding}")),
@@ -126,17 +136,23 @@ fn linted(folder: &Path) -> anyhow::Result<Vec<String>> {
     Ok(warnings)
 }
 
-/// Compiles the packages of a folder, and takes them out again when only the compiled form was asked for.
-fn compile(folder: &Path, format: Format) -> anyhow::Result<()> {
-    if format == Format::Mlpackage {
+/// Compiles the packages of a folder unless only they were asked for. The answer is the new folders.
+fn compile(folder: &Path, format: Format) -> anyhow::Result<Vec<PathBuf>> {
+    match format {
+        Format::Mlpackage => Ok(Vec::new()),
+        Format::Mlmodelc | Format::Both => Ok(compile_folder(folder)?),
+    }
+}
+
+/// Takes the packages of compiled models out again when only the compiled form was asked for.
+fn keep(compiled: &[PathBuf], format: Format) -> anyhow::Result<()> {
+    if format != Format::Mlmodelc {
         return Ok(());
     }
-    for compiled in compile_folder(folder)? {
-        if format == Format::Mlmodelc {
-            let package = compiled.with_extension("mlpackage");
-            std::fs::remove_dir_all(&package)
-                .with_context(|| format!("cannot remove `{}`", package.display()))?;
-        }
+    for compiled in compiled {
+        let package = compiled.with_extension("mlpackage");
+        std::fs::remove_dir_all(&package)
+            .with_context(|| format!("cannot remove `{}`", package.display()))?;
     }
     Ok(())
 }
