@@ -1,0 +1,5 @@
+// Command-line generator.
+
+import Foundation
+import GessoPipeline
+import GessoRuntime
