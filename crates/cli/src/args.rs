@@ -137,6 +137,9 @@ pub(crate) struct Source {
     /// Diffusers folder whose config.json files describe a single-file checkpoint that is not of the usual size.
     #[arg(long, value_name = "DIR")]
     pub(crate) config: Option<PathBuf>,
+    /// The VAE, for a checkpoint without one or instead of its own: another checkpoint, or a VAE's file or folder.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) vae: Option<PathBuf>,
     /// Go on although the checkpoint has tensors that Gesso does not know; they are listed in the report.
     #[arg(long)]
     pub(crate) allow_unknown: bool,

@@ -12,6 +12,7 @@ pub(crate) fn checkpoint(path: &Path, source: &Source) -> anyhow::Result<Checkpo
     let options = OpenOptions {
         config_dir: source.config.clone(),
         tokenizer: source.tokenizer.clone(),
+        vae: source.vae.clone(),
         allow_unknown: source.allow_unknown,
         ..OpenOptions::default()
     };

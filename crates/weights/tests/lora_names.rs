@@ -57,10 +57,9 @@ fn every_spelling_of_sd1() {
 #[test]
 fn every_spelling_of_the_larger_models() {
     for (family, count) in [("sd2", 578), ("sdxl", 1409), ("sdxl-refiner", 1002)] {
-        if let Some(path) = shared(&format!("lora/maps/{family}.lora-modules.tsv.gz")) {
-            let (modules, _) = check(&path);
-            assert_eq!(modules, count, "{family}");
-        }
+        let path = fixture(&format!("lora/maps/{family}.lora-modules.tsv.gz"));
+        let (modules, _) = check(&path);
+        assert_eq!(modules, count, "{family}");
     }
 }
 

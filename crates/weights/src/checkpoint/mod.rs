@@ -31,6 +31,9 @@ pub struct OpenOptions {
     /// A diffusers folder whose `unet/config.json`, `text_encoder/config.json`, `vae/config.json` and
     /// `scheduler/scheduler_config.json` stand for those that a checkpoint has not.
     pub config_dir: Option<PathBuf>,
+    /// Where the VAE comes from instead of the checkpoint itself: another checkpoint, a VAE's own file, or its folder with
+    /// `diffusion_pytorch_model.safetensors`.
+    pub vae: Option<PathBuf>,
     /// A folder with `vocab.json` and `merges.txt`, instead of the checkpoint's own.
     pub tokenizer: Option<PathBuf>,
     /// Attention heads of the UNet, where no configuration says it.
@@ -42,6 +45,9 @@ pub struct OpenOptions {
     /// Groups of the VAE's GroupNorms, where no configuration says it.
     pub vae_norm_groups: Option<usize>,
 }
+
+/// Weights in the folder of a VAE.
+const VAE_FILE: &str = "diffusion_pytorch_model.safetensors";
 
 /// A component's tensors and configuration.
 #[derive(Clone, Debug)]
@@ -86,11 +92,55 @@ impl Checkpoint {
     /// `ConfigFile`, `Config` for configurations; `Tokenizer`.
     pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
         let path = path.as_ref();
-        if path.is_dir() {
+        let checkpoint = if path.is_dir() {
             build::from_folder(path, options)
         } else {
             build::from_file(path, options)
+        }?;
+        match &options.vae {
+            Some(vae) => checkpoint.with_vae(vae, options),
+            None => Ok(checkpoint.noting_absence()),
         }
+    }
+
+    /// This checkpoint with the VAE of another file or folder.
+    fn with_vae(mut self, path: &Path, options: &OpenOptions) -> Result<Self> {
+        let mut options = OpenOptions {
+            vae: None,
+            tokenizer: None,
+            ..options.clone()
+        };
+        let own = path.join(VAE_FILE);
+        let file = if own.is_file() {
+            // Configurations lie in `<folder>/vae/config.json`.
+            let parent = path.parent().filter(|_| path.ends_with("vae"));
+            options.config_dir = parent.map(Path::to_path_buf).or(options.config_dir);
+            own.as_path()
+        } else {
+            path
+        };
+        let other = Self::open(file, &options)?;
+        if other.vae.is_none() {
+            return Err(Error::Absent {
+                path: path.into(),
+                component: Component::Vae,
+            });
+        }
+        self.vae = other.vae;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        self.notes.push(format!("the VAE comes from `{name}`"));
+        let of_vae = other.notes.into_iter().filter(|n| n.starts_with("vae: "));
+        self.notes.extend(of_vae);
+        Ok(self)
+    }
+
+    /// Notes that a model without a VAE makes no pictures.
+    fn noting_absence(mut self) -> Self {
+        if self.unet.is_some() && self.vae.is_none() {
+            self.notes
+                .push("there is no VAE in it; `--vae` supplies one".into());
+        }
+        self
     }
 
     /// The folder or file.

@@ -108,7 +108,7 @@ pub(crate) fn module_of(component: Component, path: &str, shape: &[usize]) -> Mo
     }
 }
 
-/// The table in `fixtures/lora/maps` or, for models that are only there, in `../shared/lora/maps`.
+/// The rows of a table in `fixtures/lora/maps`.
 pub(crate) fn map_rows(path: &Path) -> Vec<BTreeMap<String, String>> {
     let mut text = String::new();
     flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap())
@@ -164,10 +164,15 @@ pub(crate) fn modules_of_map(path: &Path) -> Vec<ModuleInfo> {
         .collect()
 }
 
+/// The modules of `sd1`, `sd2`, `sdxl` or `sdxl-refiner`.
+pub(crate) fn family(name: &str) -> ModuleTable {
+    ModuleTable::new(modules_of_map(&fixture(&format!(
+        "lora/maps/{name}.lora-modules.tsv.gz"
+    ))))
+}
+
 pub(crate) fn sd1() -> ModuleTable {
-    ModuleTable::new(modules_of_map(&fixture(
-        "lora/maps/sd1.lora-modules.tsv.gz",
-    )))
+    family("sd1")
 }
 
 /// The table of a model in the diffusers layout.

@@ -1,15 +1,11 @@
-//! Public failures of LoRA loaders in scales and formulas, each with a tiny input and the right answer. The numbers are those
-//! of the project's list of known failures.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+//! Entries about scales and formulas.
 
-mod lora_files;
-
-use gesso_weights::Component;
-use gesso_weights::lora::{Adapter, ModuleTable};
-use lora_files::{
+use crate::lora_files::{
     Desk, Numbers, conv, files, message, module, pair, pattern, relative_error, resolved, scale,
     sd1, write_raw,
 };
+use gesso_weights::Component;
+use gesso_weights::lora::{Adapter, ModuleTable};
 use safetensors::Dtype;
 
 const K: &str = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q";
