@@ -27,19 +27,29 @@ const COMPILED: &str = "mlmodelc";
 /// Errors: those of reading the source; [`gesso_mil::Error::Compile`] for what cannot be compiled, and for a model file
 /// with parts that this version does not know, which would be lost; those of [`compiled::write`].
 pub fn compile_package(source: &Path, target: &Path) -> Result<()> {
-    let (model, file) = if source.is_dir() {
-        let package = Package::open(source)?;
-        (package.model, package.model_file)
-    } else {
-        (read_model(source)?, source.to_path_buf())
-    };
-    let bytes = Mapped::open(&file)?;
-    nothing_unknown(&model, &bytes, &file)?;
+    if source.is_dir() {
+        return compile_opened(&Package::open(source)?, target);
+    }
+    compile_model(&read_model(source)?, source, &stem(source), target)
+}
+
+/// Compiles a package that is open, as [`compile_package`] does.
+///
+/// Errors: as [`compile_package`], but for those of opening.
+pub fn compile_opened(package: &Package, target: &Path) -> Result<()> {
+    let name = stem(&package.path);
+    compile_model(&package.model, &package.model_file, &name, target)
+}
+
+/// Compiles the model that was read from `file`, with its weights beside it.
+fn compile_model(model: &Model, file: &Path, name: &str, target: &Path) -> Result<()> {
+    let bytes = Mapped::open(file)?;
+    nothing_unknown(model, &bytes, file)?;
     let made = gesso_mil::compiled::compile(
-        &model,
+        model,
         &Source {
-            name: &stem(source),
-            model_name: &stem(&file),
+            name,
+            model_name: &stem(file),
             model_hash: Sha256::digest(&*bytes).into(),
         },
     )?;

@@ -1,19 +1,21 @@
 //! `gesso convert`.
 
-use super::{Global, lint, overwrite, print_json};
+use super::{Global, overwrite, print_json};
 use crate::args::{self, Convert, Format};
+use crate::opened::{self, Form};
 use crate::progress::Line;
 use crate::table::{self, Table};
-use crate::{Outcome, opened, selftest, source};
+use crate::{Outcome, selftest, source};
 use anyhow::{Context, bail};
 use gesso_convert::family::{Attention, Precision};
 use gesso_convert::recipe::{Origin, Override};
-use gesso_convert::{Recipe, Report, compile_folder, convert};
+use gesso_convert::{Recipe, Report, compile_opened, convert};
+use gesso_coreml::package::Package;
 use gesso_coreml::stage::{Staging, require_space};
-use gesso_mil::lints::Severity;
+use gesso_mil::lints::{self, Facts, Finding, Severity};
 use gesso_weights::Checkpoint;
 use rayon::prelude::*;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 pub(super) fn run(options: &Convert, global: Global) -> anyhow::Result<Outcome> {
@@ -78,15 +80,16 @@ pub(crate) fn folder(
     let mut line = Line::new();
     let report = global.on_threads(|| convert(checkpoint, recipe, folder, &mut line))??;
     line.clear();
-    let findings = linted(folder, global)?;
-    let (self_test, compiled) = global.on_threads(|| {
+    let (self_test, findings) = global.on_threads(|| {
         rayon::join(
             || selftest::write(folder, global),
-            || compile(folder, target.format),
+            || finished(folder, target.format),
         )
     })?;
-    let self_test = self_test?;
-    keep(&compiled?, target.format)?;
+    let (findings, self_test) = (findings?, self_test?);
+    if target.format == Format::Mlmodelc {
+        without_packages(folder)?;
+    }
     staging.commit()?;
     let mut notes = checkpoint.notes().to_vec();
     notes.extend(findings);
@@ -115,15 +118,25 @@ pub(crate) fn folder(
     })
 }
 
-/// Lints what was written, package by package on all threads. The answer is the warnings, in the order of the packages.
+/// Lints what was written and compiles it when that was asked for, package by package on all threads; a package is read
+/// once for both. The answer is the warnings, in the order of the packages.
 ///
-/// Errors: a finding that keeps a model from loading.
-fn linted(folder: &Path, global: Global) -> anyhow::Result<Vec<String>> {
-    let models = opened::models(folder)?;
-    let found: Vec<_> =
-        global.on_threads(|| models.par_iter().map(|m| lint::model(m)).collect())?;
+/// Errors: a finding that keeps a model from loading; what cannot be compiled.
+fn finished(folder: &Path, format: Format) -> anyhow::Result<Vec<String>> {
+    let packages = opened::models(folder)?;
+    let found: Vec<_> = packages
+        .par_iter()
+        .map(|path| {
+            let package = Package::open(path)?;
+            let findings = lints::run(&package.model, &Facts::of(&package));
+            if format != Format::Mlpackage && !findings.iter().any(fatal) {
+                compile_opened(&package, &path.with_extension("mlmodelc"))?;
+            }
+            anyhow::Ok(findings)
+        })
+        .collect();
     let mut warnings = Vec::new();
-    for (path, findings) in models.iter().zip(found) {
+    for (path, findings) in packages.iter().zip(found) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         for finding in findings? {
             match finding.severity {
@@ -136,23 +149,18 @@ fn linted(folder: &Path, global: Global) -> anyhow::Result<Vec<String>> {
     Ok(warnings)
 }
 
-/// Compiles the packages of a folder unless only they were asked for. The answer is the new folders.
-fn compile(folder: &Path, format: Format) -> anyhow::Result<Vec<PathBuf>> {
-    match format {
-        Format::Mlpackage => Ok(Vec::new()),
-        Format::Mlmodelc | Format::Both => Ok(compile_folder(folder)?),
-    }
+/// Whether the finding keeps a model from loading.
+fn fatal(finding: &Finding) -> bool {
+    finding.severity == Severity::Error
 }
 
-/// Takes the packages of compiled models out again when only the compiled form was asked for.
-fn keep(compiled: &[PathBuf], format: Format) -> anyhow::Result<()> {
-    if format != Format::Mlmodelc {
-        return Ok(());
-    }
-    for compiled in compiled {
-        let package = compiled.with_extension("mlpackage");
-        std::fs::remove_dir_all(&package)
-            .with_context(|| format!("cannot remove `{}`", package.display()))?;
+/// Takes the packages out again, when only the compiled form was asked for.
+fn without_packages(folder: &Path) -> anyhow::Result<()> {
+    for path in opened::models(folder)? {
+        if Form::of(&path) == Some(Form::Package) {
+            std::fs::remove_dir_all(&path)
+                .with_context(|| format!("cannot remove `{}`", path.display()))?;
+        }
     }
     Ok(())
 }
