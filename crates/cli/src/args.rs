@@ -226,10 +226,10 @@ pub(crate) enum Rng {
 
 #[derive(Args, Debug)]
 pub(crate) struct Sampling {
-    /// What to draw.
+    /// What to draw. `(word:1.2)` and `[word]` weigh words, `<lora:name:0.8>` takes an adapter from `--adapter-dir`.
     #[arg(long)]
     pub(crate) prompt: String,
-    /// What to keep away from.
+    /// What to keep away from, with weights too.
     #[arg(long, default_value = "")]
     pub(crate) negative: String,
     /// Seed of the initial noise.
@@ -258,6 +258,9 @@ pub(crate) struct Generate {
     /// Adapter asset with a strength [default: the asset's own]; several are stacked.
     #[arg(long, value_name = "FILE[:STRENGTH]")]
     pub(crate) adapter: Vec<String>,
+    /// Folder of the assets `name.mlmodelcassets` that the prompt may name.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter_dir: Option<PathBuf>,
     /// Arithmetic of the engine.
     #[arg(long, value_enum, default_value_t = Compute::Fp32)]
     pub(crate) compute: Compute,

@@ -7,6 +7,7 @@ use anyhow::Context;
 use gesso_convert::asset::Asset;
 use gesso_coreml::stage::{Overwrite, Staging};
 use gesso_engine::{Kernels, RunOptions};
+use gesso_pipeline::prompt::Mention;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -26,6 +27,48 @@ pub(crate) fn load(arguments: &[String], base: &Base) -> anyhow::Result<Vec<(Ada
                 .strengths
                 .map_or(asset.manifest().default_strength, |s| s.0);
             Ok((factors(&asset, &weighted.path)?, strength))
+        })
+        .collect()
+}
+
+/// The assets that a prompt names, as arguments of `--adapter`: `name.mlmodelcassets` in `folder`.
+pub(crate) fn named(mentions: &[Mention], folder: Option<&Path>) -> anyhow::Result<Vec<String>> {
+    if mentions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let folder = folder.with_context(|| {
+        format!(
+            "the prompt names the adapter `{}`\n\nhint: say where it is with `--adapter-dir`",
+            mentions[0].name
+        )
+    })?;
+    let mut known = BTreeMap::new();
+    let listed = std::fs::read_dir(folder);
+    for entry in listed.with_context(|| format!("cannot read `{}`", folder.display()))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == "mlmodelcassets")
+            && let Some(stem) = path.file_stem().and_then(|s| s.to_str())
+        {
+            known.insert(stem.to_string(), path);
+        }
+    }
+    mentions
+        .iter()
+        .map(|mention| {
+            let path = known.get(&mention.name).with_context(|| {
+                let names: Vec<&str> = known.keys().map(String::as_str).collect();
+                format!(
+                    "the prompt names the adapter `{}`, but `{}` has {}",
+                    mention.name,
+                    folder.display(),
+                    if names.is_empty() {
+                        "none".to_string()
+                    } else {
+                        format!("only `{}`", names.join("`, `"))
+                    }
+                )
+            })?;
+            Ok(format!("{}:{}", path.display(), mention.strength))
         })
         .collect()
 }

@@ -289,7 +289,11 @@ fn pictures_carry_their_parameters() {
             gesso()
                 .arg("generate")
                 .arg(&out)
-                .args(["--prompt", "a red circle", "--seed", "3", "--steps", "4"])
+                .args(["--seed", "3", "--steps", "4"])
+                .args(match more.iter().any(|m| m == "--prompt") {
+                    true => &[][..],
+                    false => &["--prompt", "a red circle"],
+                })
                 .args(more)
                 .arg("-o")
                 .arg(&file),
@@ -328,6 +332,31 @@ fn pictures_carry_their_parameters() {
         &[asset(&sketch, "0.5"), asset(&pixel, "0.5")].concat(),
     );
     assert!(both != styled && both != base);
+    let with_prompt = |name: &str, prompt: &str| {
+        let folder = scratch.path().display().to_string();
+        picture(
+            name,
+            &[
+                "--prompt".into(),
+                prompt.into(),
+                "--adapter-dir".into(),
+                folder,
+            ],
+        )
+        .0
+    };
+    let mentioned = with_prompt("mentioned.png", "a red circle <lora:sketch:0.8>");
+    assert_eq!(mentioned, styled, "an adapter named in the prompt");
+    assert_ne!(base, with_prompt("weighted.png", "a (red:1.5) circle"));
+    assert_eq!(base, with_prompt("one.png", "a (red circle:1)"));
+    let mut unknown = gesso();
+    unknown.arg("generate").arg(&out);
+    unknown.args(["--prompt", "<lora:sktch:1>", "--adapter-dir"]);
+    unknown
+        .arg(scratch.path())
+        .arg("-o")
+        .arg(scratch.path().join("x.png"));
+    refuses(&mut unknown, &["sktch", "`pixel`, `sketch`"]);
     let five: Vec<String> = (0..5).flat_map(|_| asset(&sketch, "0.1")).collect();
     let mut command = gesso();
     command

@@ -7,7 +7,7 @@ use gesso_convert::{Recipe, Silent, convert};
 use gesso_coreml::package::Package;
 use gesso_engine::{Model, RunOptions, Tensor};
 use gesso_pipeline::schedulers::{SchedulerConfig, SchedulerKind};
-use gesso_pipeline::{BoxError, Networks, Output, Request, Tokenizer, generate};
+use gesso_pipeline::{BoxError, Networks, Output, Prompt, Request, Tokenizer, generate};
 use gesso_testkit::{Golden, Tolerance, fixture, snr_db};
 use gesso_weights::lora::{Lora, ModuleTable, ResolveOptions};
 use gesso_weights::{Checkpoint, OpenOptions};
@@ -172,7 +172,7 @@ fn shapes_pictures_equal_those_of_diffusers_with_and_without_loras() {
                 width: 128,
                 scaling_factor: checkpoint.vae_config().unwrap().scaling_factor,
                 initial_latents: Some(as_f32(&row(&golden, "initial_latents", i))),
-                ..Request::new(*prompt)
+                ..Request::new(Prompt::plain(*prompt))
             };
             let (steps, output) = run(&request, &tokenizer, &mut networks);
             let name = style.unwrap_or("base");
@@ -240,7 +240,7 @@ fn stored_pipelines_are_followed_step_by_step() {
             width: size.1 * 8,
             scaling_factor: checkpoint.vae_config().unwrap().scaling_factor,
             initial_latents: Some(golden.f32("in.latents")),
-            ..Request::new("red")
+            ..Request::new(Prompt::plain("red"))
         };
         let (steps, output) = run(&request, &tokenizer, &mut networks);
         assert_eq!(steps.len(), golden.shape("out.latents")[0], "{case}");

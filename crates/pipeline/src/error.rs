@@ -24,6 +24,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A prompt has syntax that cannot be used.
+    #[error("`{found}` in the prompt: {reason}")]
+    Prompt {
+        /// The part of the prompt.
+        found: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// `scheduler_config.json` cannot be read.
     #[error("`scheduler_config.json`: {reason}")]
     SchedulerConfig {

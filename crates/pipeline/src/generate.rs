@@ -1,6 +1,7 @@
 //! The sampling loop of text to image.
 
 use crate::output::{EncodedPrompt, Output};
+use crate::prompt::{Prompt, emphasised};
 use crate::rng::RngKind;
 use crate::schedulers::{SchedulerConfig, SchedulerKind, StepInput};
 use crate::tokenizer::{CONTEXT, Tokenizer};
@@ -44,9 +45,9 @@ pub trait Networks {
 #[derive(Clone, Debug)]
 pub struct Request {
     /// What the image should show.
-    pub prompt: String,
+    pub prompt: Prompt,
     /// What it should not show.
-    pub negative: String,
+    pub negative: Prompt,
     /// Seed of the random numbers.
     pub seed: u64,
     /// Whose random numbers.
@@ -73,10 +74,10 @@ pub struct Request {
 
 impl Request {
     /// A request with the usual settings of Stable Diffusion 1: DPM-Solver++ 2M, 20 steps, guidance 7.5, 512×512.
-    pub fn new(prompt: impl Into<String>) -> Self {
+    pub fn new(prompt: Prompt) -> Self {
         Self {
-            prompt: prompt.into(),
-            negative: String::new(),
+            prompt,
+            negative: Prompt::default(),
             seed: 0,
             rng: RngKind::Numpy,
             steps: 20,
@@ -158,10 +159,10 @@ pub fn generate(
         None => source.normal(len),
     };
     let (prompt, negative) = (
-        encoded(tokenizer, &request.prompt),
-        encoded(tokenizer, &request.negative),
+        tokenizer.encode_prompt(&request.prompt),
+        tokenizer.encode_prompt(&request.negative),
     );
-    let states = text_states(networks, &negative.ids, &prompt.ids)?;
+    let states = text_states(networks, &negative, &prompt)?;
     let init = scheduler.init_noise_sigma();
     let mut sample: Vec<f32> = initial.iter().map(|x| x * init).collect();
     let timesteps = scheduler.timesteps().to_vec();
@@ -211,23 +212,20 @@ pub fn generate(
     })
 }
 
-fn encoded(tokenizer: &Tokenizer, prompt: &str) -> EncodedPrompt {
-    let (ids, truncated) = tokenizer.encode_77(prompt);
-    EncodedPrompt {
-        ids: ids.to_vec(),
-        truncated,
-    }
-}
-
 /// States of both prompts `[2, D, 1, 77]`, negative first.
-fn text_states(networks: &mut dyn Networks, negative: &[i32], prompt: &[i32]) -> Result<Vec<f32>> {
+fn text_states(
+    networks: &mut dyn Networks,
+    negative: &EncodedPrompt,
+    prompt: &EncodedPrompt,
+) -> Result<Vec<f32>> {
     let mut rows = Vec::new();
     let mut width = None;
-    for ids in [negative, prompt] {
+    for EncodedPrompt { ids, weights, .. } in [negative, prompt] {
         let states = networks.encode_text(ids).map_err(failed("text encoder"))?;
         let found = states.len() / CONTEXT;
         let expected = *width.get_or_insert(found.max(1));
         check_len("text states", &states, expected * CONTEXT)?;
+        let states = emphasised(&states, weights);
         check_finite("text states", &states, 0)?;
         for channel in 0..expected {
             rows.extend(states.iter().skip(channel).step_by(expected));

@@ -8,6 +8,7 @@
 mod error;
 mod generate;
 mod output;
+pub mod prompt;
 pub mod rng;
 pub mod schedulers;
 mod text;
@@ -16,4 +17,5 @@ pub mod tokenizer;
 pub use error::{BoxError, Error, Result};
 pub use generate::{Networks, Request, Step, generate};
 pub use output::{EncodedPrompt, Output, rgb8};
+pub use prompt::Prompt;
 pub use tokenizer::Tokenizer;

@@ -1,10 +1,12 @@
 //! What a run gives.
 
 /// Tokens of a prompt as the text encoder got them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EncodedPrompt {
     /// Ids, cut or padded to the context.
     pub ids: Vec<i32>,
+    /// Weight of each id; 1 for the special tokens and the padding.
+    pub weights: Vec<f64>,
     /// Whether the end of the prompt was cut off.
     pub truncated: bool,
 }

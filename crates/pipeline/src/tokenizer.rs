@@ -5,7 +5,7 @@
 mod bpe;
 mod symbols;
 
-use crate::{Error, Result, text};
+use crate::{EncodedPrompt, Error, Prompt, Result, text};
 use bpe::Merges;
 use regex::Regex;
 use std::collections::BTreeMap;
@@ -145,6 +145,29 @@ impl Tokenizer {
             *last = self.end;
         }
         (ids, truncated)
+    }
+
+    /// The ids of a prompt with weights, cut or padded to [`CONTEXT`] as [`encode_77`](Self::encode_77) does it.
+    ///
+    /// Each part is split into words on its own. A prompt of one part has the ids of its text.
+    pub fn encode_prompt(&self, prompt: &Prompt) -> EncodedPrompt {
+        let (mut ids, mut weights) = (vec![self.start], vec![1.0]);
+        for part in &prompt.parts {
+            let all = self.encode(&part.text);
+            ids.extend(all.iter().skip(1).take(all.len().saturating_sub(2)));
+            weights.resize(ids.len(), part.weight);
+        }
+        let truncated = ids.len() + 1 > CONTEXT;
+        ids.truncate(CONTEXT - 1);
+        weights.truncate(CONTEXT - 1);
+        ids.push(self.end);
+        ids.resize(CONTEXT, self.pad);
+        weights.resize(CONTEXT, 1.0);
+        EncodedPrompt {
+            ids,
+            weights,
+            truncated,
+        }
     }
 
     fn special(&self, name: &str) -> i32 {

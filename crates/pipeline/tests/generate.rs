@@ -4,7 +4,9 @@
 use gesso_pipeline::rng::{NormalSource, TorchRng};
 use gesso_pipeline::schedulers::{SchedulerConfig, SchedulerKind};
 use gesso_pipeline::tokenizer::CONTEXT;
-use gesso_pipeline::{BoxError, Error, Networks, Output, Request, Step, Tokenizer, generate};
+use gesso_pipeline::{
+    BoxError, Error, Networks, Output, Prompt, Request, Step, Tokenizer, generate,
+};
 use gesso_testkit::{Golden, fixture, relative_rms};
 use serde_json::Value;
 use std::ops::ControlFlow;
@@ -76,7 +78,7 @@ fn request(golden: &Golden) -> Request {
         height: 64,
         width: 64,
         initial_latents: Some(golden.f32("latent")),
-        ..Request::new("a large red star on cream")
+        ..Request::new(Prompt::plain("a large red star on cream"))
     }
 }
 
@@ -143,8 +145,8 @@ fn negative_comes_first_and_states_are_transposed() {
     let mut fake = Fake::default();
     let request = Request {
         steps: 1,
-        negative: "two blue circles".into(),
-        prompt: "star ".repeat(80),
+        negative: Prompt::plain("two blue circles"),
+        prompt: Prompt::plain("star ".repeat(80)),
         ..request(&golden)
     };
     let output = run(&request, &mut fake).unwrap();

@@ -12,6 +12,7 @@ use crate::{Outcome, assets, embedded, source};
 use anyhow::Context;
 use gesso_convert::Recipe;
 use gesso_coreml::stage::{Overwrite, Staging};
+use gesso_pipeline::Prompt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -230,7 +231,9 @@ fn pictures(base: &Base, out: &Path, global: Global) -> anyhow::Result<Vec<Vec<P
             PROMPTS
                 .iter()
                 .map(|(prompt, seed)| {
-                    let output = sample(base, &sampling(prompt, *seed), &mut networks, &mut line)
+                    let request = sampling(prompt, *seed);
+                    let plain = Prompt::plain(*prompt);
+                    let output = sample(base, &request, plain, &mut networks, &mut line)
                         .with_context(|| format!("generating `{prompt}`"))?;
                     Ok(Picture {
                         width,

@@ -11,7 +11,7 @@ use anyhow::Context;
 use gesso_coreml::stage::Staging;
 use gesso_pipeline::rng::RngKind;
 use gesso_pipeline::schedulers::{SchedulerConfig, SchedulerKind};
-use gesso_pipeline::{Output, Request, Tokenizer, generate};
+use gesso_pipeline::{Output, Prompt, Request, Tokenizer, generate};
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -19,12 +19,15 @@ pub(super) fn run(options: &Generate, global: Global) -> anyhow::Result<Outcome>
     let start = Instant::now();
     let base = Base::open(&options.folder)?;
     let staging = Staging::file(&options.output, overwrite(options.force))?;
-    let adapters = assets::load(&options.adapter, &base)?;
+    let (prompt, mentions) = Prompt::parse(&options.sampling.prompt)?;
+    let mut arguments = options.adapter.clone();
+    arguments.extend(assets::named(&mentions, options.adapter_dir.as_deref())?);
+    let adapters = assets::load(&arguments, &base)?;
     let mut networks = EngineNetworks::load(&base, &adapters, global.engine(options.compute))?;
     let loaded = start.elapsed().as_secs_f64();
     let mut line = Line::new();
     line.begin("sampling", options.sampling.steps.into());
-    let output = sample(&base, &options.sampling, &mut networks, &mut line)?;
+    let output = sample(&base, &options.sampling, prompt, &mut networks, &mut line)?;
     line.clear();
     let (width, height) = base.size();
     let picture = Picture {
@@ -60,17 +63,18 @@ pub(super) fn run(options: &Generate, global: Global) -> anyhow::Result<Outcome>
     Ok(Outcome::Done)
 }
 
-/// One picture by the sampling loop.
+/// One picture of `prompt`, all else as in `sampling`, by the sampling loop.
 pub(crate) fn sample(
     base: &Base,
     sampling: &Sampling,
+    prompt: Prompt,
     networks: &mut EngineNetworks,
     line: &mut Line,
 ) -> anyhow::Result<Output> {
     let (width, height) = base.size();
     let request = Request {
-        prompt: sampling.prompt.clone(),
-        negative: sampling.negative.clone(),
+        prompt,
+        negative: Prompt::parse_negative(&sampling.negative)?,
         seed: sampling.seed,
         rng: match sampling.rng {
             Rng::Numpy => RngKind::Numpy,

@@ -19,6 +19,7 @@ use gesso_convert::family::Precision;
 use gesso_convert::recipe::Part as Package;
 use gesso_coreml::stage::{Overwrite, Staging, require_space};
 use gesso_engine::{RunOptions, Tensor};
+use gesso_pipeline::Prompt;
 use gesso_pipeline::rng::{NormalSource, NumpyRng};
 use gesso_weights::{Checkpoint, Component};
 use std::collections::{BTreeMap, BTreeSet};
@@ -309,11 +310,18 @@ impl Comparison<'_> {
         let mut line = Line::new();
         let mut networks = EngineNetworks::load(self.exact, &[], self.judge.clone())?;
         line.begin("reference", options.steps.into());
-        let wanted = sample(self.exact, &sampling, &mut networks, &mut line)?;
+        let prompt = Prompt::plain(&options.prompt);
+        let wanted = sample(
+            self.exact,
+            &sampling,
+            prompt.clone(),
+            &mut networks,
+            &mut line,
+        )?;
         let mut networks = EngineNetworks::load(self.base, &self.adapters, self.engine.clone())?;
         line.begin("conversion", options.steps.into());
         let start = Instant::now();
-        let found = sample(self.base, &sampling, &mut networks, &mut line)?;
+        let found = sample(self.base, &sampling, prompt, &mut networks, &mut line)?;
         let seconds = start.elapsed().as_secs_f64();
         let steps = options.steps;
         Ok(vec![
