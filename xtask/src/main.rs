@@ -5,6 +5,7 @@ mod check;
 mod codegen;
 mod docs;
 mod header;
+mod swift;
 mod synth;
 mod tests;
 mod tidy;
@@ -36,6 +37,8 @@ enum Task {
     Synth(synth::Args),
     /// Measure the full-size run: seconds and peak anonymous memory of each command.
     Bench(bench::Options),
+    /// Build or test the Swift package over the C library.
+    Swift(swift::Options),
     /// All tests: Rust with plain cargo, then the load-check of every emitted package in coremltools.
     Test(tests::Options),
 }
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Task::Header(arguments) => header::run(&arguments),
         Task::Synth(arguments) => synth::run(&arguments),
         Task::Bench(options) => bench::run(&options),
+        Task::Swift(options) => swift::run(&options),
         Task::Test(options) => tests::run(&options),
     };
     match outcome {
