@@ -26,9 +26,9 @@ enum GessoStatus
   GESSO_STATUS_FORMAT = 5,
   // Something of the model that is not supported.
   GESSO_STATUS_UNSUPPORTED = 6,
-  // No function, input, output or index like that.
+  // No function, input, output, state or index like that.
   GESSO_STATUS_NAME = 7,
-  // A required input is missing.
+  // A required input or state is missing.
   GESSO_STATUS_MISSING_INPUT = 8,
   // A shape or a dtype does not fit what the model declares.
   GESSO_STATUS_SHAPE = 9,
@@ -42,6 +42,8 @@ enum GessoStatus
   GESSO_STATUS_EXECUTION = 13,
   // A fault of the library: it panicked. The model may still be used and freed.
   GESSO_STATUS_PANIC = 14,
+  // The calling thread holds a buffer of the state.
+  GESSO_STATUS_BUSY = 15,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -139,13 +141,17 @@ typedef struct GessoModel GessoModel;
 // The outputs of a prediction. Independent of the model, which may be freed.
 typedef struct GessoOutputs GessoOutputs;
 
-// What a stateful model keeps between predictions. There is none: the engine runs no states.
+// What a stateful model keeps between predictions: named buffers, zero at first. Independent of the model, which may be
+// freed.
+//
+// Any number of threads may use one state: each function that is given it has it for itself, and the others wait. A
+// thread that holds a buffer (`gesso_state_lock`) has the state for itself until it gives its last buffer back.
 typedef struct GessoState GessoState;
 
 // Ends predictions early. It stays set: make a new one for the next prediction.
 typedef struct GessoToken GessoToken;
 
-// An input or output. Its pointers belong to what it was asked of, and live as long.
+// An input, output or state. Its pointers belong to what it was asked of, and live as long.
 typedef struct GessoFeature {
   // Name, UTF-8.
   const char *name;
@@ -161,12 +167,12 @@ typedef struct GessoFeature {
   double default_value;
 } GessoFeature;
 
-// A buffer that holds an input, in the byte order of the machine; it is only read, and need not be aligned.
+// A buffer that holds an input or goes into a state, in the byte order of the machine; it is only read, and need not be aligned.
 //
-// A float input takes floats of any width and integers, each rounded to 32 bits; an integer input takes integers, and a
-// boolean one integers of which 0 is false.
+// What takes floats takes floats of any width and integers, each rounded to 32 bits; what takes integers takes integers, and
+// what takes booleans integers of which 0 is false.
 typedef struct GessoInput {
-  // Name of the input.
+  // Name of the input or state.
   const char *name;
   // First element.
   const void *data;
@@ -182,12 +188,12 @@ typedef struct GessoInput {
   int32_t dtype;
 } GessoInput;
 
-// A buffer that an output is written to, in the byte order of the machine; it need not be aligned.
+// A buffer that an output or a state is written to, in the byte order of the machine; it need not be aligned.
 //
-// A float output is rounded to the float type of the buffer, ties to even; integers and booleans go into buffers of
+// A float is rounded to the float type of the buffer, ties to even; integers and booleans go into buffers of
 // integers, or of 32-bit or 64-bit floats. Bytes between the elements stay as they are.
 typedef struct GessoOutput {
-  // Name of the output.
+  // Name of the output or state.
   const char *name;
   // First element.
   void *data;
@@ -214,6 +220,23 @@ typedef struct GessoOptions {
   // With 1, fail with `EXECUTION` at the first op whose output has a NaN or an infinity.
   int32_t check_finite;
 } GessoOptions;
+
+// A buffer of a state that was lent. It may be read and written through `data`, and its pointers are good, until it is
+// given back.
+typedef struct GessoStateBuffer {
+  // First element, aligned for its type.
+  void *data;
+  // Length of the buffer in bytes.
+  size_t bytes;
+  // `rank` sizes, outermost first.
+  const int64_t *shape;
+  // `rank` strides in elements: row-major without gaps.
+  const int64_t *strides;
+  // Number of dimensions.
+  size_t rank;
+  // A `GessoDtype`: `F16` for a state of 16-bit floats, `I32` for one of integers of any width.
+  int32_t dtype;
+} GessoStateBuffer;
 
 #ifdef __cplusplus
 extern "C" {
@@ -257,7 +280,7 @@ GessoStatus gesso_token_free(struct GessoToken **token);
 
 // Loads a package (`.mlpackage`) or a compiled model (`.mlmodelc`). Its files must stay as they are until it is freed.
 //
-// Fails with `IO`, `FORMAT`, and `UNSUPPORTED` for ops without a kernel and for models with states.
+// Fails with `IO`, `FORMAT`, and `UNSUPPORTED` for ops without a kernel.
 //
 // # Safety
 //
@@ -319,10 +342,10 @@ GessoStatus gesso_model_feature(const struct GessoModel *model,
 //
 // ```json
 // {"default_function": "main",
-//  "functions": [{"name": "main", "states": [],
+//  "functions": [{"name": "main",
 //    "inputs": [{"name": "x", "dtype": "fp32", "shape": [1, -1], "optional": false, "default": null,
 //                "description": "", "shape_ranges": [[1, 1], [1, null]]}],
-//    "outputs": [...]}],
+//    "outputs": [...], "states": [...]}],
 //  "metadata": {"author": "", "description": "", "license": "", "version": "", "user_defined": {}}}
 // ```
 //
@@ -378,6 +401,27 @@ GessoStatus gesso_predict(const struct GessoModel *model,
                           const struct GessoOptions *options,
                           const struct GessoToken *token);
 
+// Runs a function on a state, which it reads and writes. A function without states leaves it alone.
+//
+// The state may have been made for another function or model, if it has the states that this one declares. Other threads
+// that want it wait. After a failure it is as it was before, unless it was the output buffers that failed.
+//
+// Else as `gesso_predict`, which refuses functions with states (`MISSING_INPUT`). Fails with `BUSY` when the calling
+// thread holds a buffer of the state.
+//
+// # Safety
+//
+// As `gesso_predict`; `state` is a state.
+GessoStatus gesso_predict_with_state(const struct GessoModel *model,
+                                     const char *function,
+                                     const struct GessoState *state,
+                                     const struct GessoInput *inputs,
+                                     size_t input_count,
+                                     const struct GessoOutput *outputs,
+                                     size_t output_count,
+                                     const struct GessoOptions *options,
+                                     const struct GessoToken *token);
+
 // Runs a function `batch` times: `inputs` has `batch × input_count` elements, run after run, and `outputs` has
 // `batch × output_count`.
 //
@@ -412,6 +456,22 @@ GessoStatus gesso_predict_outputs(const struct GessoModel *model,
                                   const struct GessoToken *token,
                                   struct GessoOutputs **outputs);
 
+// Runs a function on a state and keeps its outputs, in the function's order. Free them with `gesso_outputs_free`.
+//
+// Else as `gesso_predict_with_state`.
+//
+// # Safety
+//
+// As `gesso_predict_with_state`; `outputs` may be written.
+GessoStatus gesso_predict_outputs_with_state(const struct GessoModel *model,
+                                             const char *function,
+                                             const struct GessoState *state,
+                                             const struct GessoInput *inputs,
+                                             size_t input_count,
+                                             const struct GessoOptions *options,
+                                             const struct GessoToken *token,
+                                             struct GessoOutputs **outputs);
+
 // Number of outputs.
 //
 // # Safety
@@ -443,21 +503,67 @@ GessoStatus gesso_outputs_copy(const struct GessoOutputs *outputs,
 // `outputs` is null or points to null or to outputs that no other thread uses.
 GessoStatus gesso_outputs_free(struct GessoOutputs **outputs);
 
-// Fails with `GESSO_STATUS_UNSUPPORTED`: the engine runs no states, and a model that has some does not load. `state` is
-// set to null.
+// Makes a state for a function, all zeros; null is the default function. For a function without states it is empty.
+//
+// Fails with `NAME`.
 //
 // # Safety
 //
-// `model` is a model; `state` may be written.
+// `model` is a model; `function` is null or ends with NUL; `state` may be written.
 GessoStatus gesso_state_new(const struct GessoModel *model,
+                            const char *function,
                             struct GessoState **state);
 
-// Frees a state and sets the variable to null.
+// Frees a state and sets the variable to null; null is fine. Buffers that were lent go with it.
 //
 // # Safety
 //
-// `state` is null or points to null.
+// `state` is null or points to null or to a state that no other thread uses.
 GessoStatus gesso_state_free(struct GessoState **state);
+
+// Copies the state that `output` names into its buffer.
+//
+// Fails with `NAME`, `SHAPE`, `BUFFER`, `ARGUMENT`, `BUSY`.
+//
+// # Safety
+//
+// `state` is a state; the pointers of `output` are as its fields say.
+GessoStatus gesso_state_read(const struct GessoState *state, const struct GessoOutput *output);
+
+// Copies a buffer into the state that it names. Floats are rounded to what the model declares, 16 bits.
+//
+// Fails with `NAME`, `SHAPE`, `BUFFER`, `ARGUMENT`, `BUSY`.
+//
+// # Safety
+//
+// `state` is a state; the pointers of `input` are as its fields say.
+GessoStatus gesso_state_write(const struct GessoState *state,
+                              const struct GessoInput *input);
+
+// Lends the buffer of one state to the calling thread, which gives it back with `gesso_state_unlock`.
+//
+// Waits while another thread has the state. Meanwhile the calling thread may lock the other buffers of the state, but
+// neither predict with it nor read or write it (`BUSY`).
+//
+// Fails with `NAME`, and with `BUSY` when the calling thread holds this buffer.
+//
+// # Safety
+//
+// `state` is a state; `name` ends with NUL; `buffer` may be written.
+GessoStatus gesso_state_lock(const struct GessoState *state,
+                             const char *name,
+                             struct GessoStateBuffer *buffer);
+
+// Gives a buffer back: what it holds is the state's from here on.
+//
+// Fails with `ARGUMENT` when the calling thread does not hold it, and with `SHAPE` for an integer that the declared
+// width does not hold; the state is then as it was before.
+//
+// # Safety
+//
+// `state` is a state; `name` ends with NUL; nobody uses the buffer any more.
+GessoStatus gesso_state_unlock(const struct GessoState *state,
+                               const char *name);
 
 #ifdef __cplusplus
 }  // extern "C"

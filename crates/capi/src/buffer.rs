@@ -24,14 +24,14 @@ pub enum GessoDtype {
     I32 = 4,
 }
 
-/// A buffer that holds an input, in the byte order of the machine; it is only read, and need not be aligned.
+/// A buffer that holds an input or goes into a state, in the byte order of the machine; it is only read, and need not be aligned.
 ///
-/// A float input takes floats of any width and integers, each rounded to 32 bits; an integer input takes integers, and a
-/// boolean one integers of which 0 is false.
+/// What takes floats takes floats of any width and integers, each rounded to 32 bits; what takes integers takes integers, and
+/// what takes booleans integers of which 0 is false.
 #[repr(C)]
 #[derive(Debug)]
 pub struct GessoInput {
-    /// Name of the input.
+    /// Name of the input or state.
     pub name: *const c_char,
     /// First element.
     pub data: *const c_void,
@@ -47,14 +47,14 @@ pub struct GessoInput {
     pub dtype: i32,
 }
 
-/// A buffer that an output is written to, in the byte order of the machine; it need not be aligned.
+/// A buffer that an output or a state is written to, in the byte order of the machine; it need not be aligned.
 ///
-/// A float output is rounded to the float type of the buffer, ties to even; integers and booleans go into buffers of
+/// A float is rounded to the float type of the buffer, ties to even; integers and booleans go into buffers of
 /// integers, or of 32-bit or 64-bit floats. Bytes between the elements stay as they are.
 #[repr(C)]
 #[derive(Debug)]
 pub struct GessoOutput {
-    /// Name of the output.
+    /// Name of the output or state.
     pub name: *const c_char,
     /// First element.
     pub data: *mut c_void,
@@ -121,19 +121,23 @@ fn unknown(name: &str, what: &str, known: &[Feature]) -> Failure {
     Failure::new(GessoStatus::Name, text)
 }
 
-/// The name and the tensor of an input.
+/// The name and the tensor of an input, or of whatever `what` says.
 ///
 /// # Safety
 ///
 /// The pointers of `input` are null or as its fields say.
-pub(crate) unsafe fn tensor(input: &GessoInput, features: &[Feature]) -> Outcome<(String, Tensor)> {
+pub(crate) unsafe fn tensor(
+    input: &GessoInput,
+    features: &[Feature],
+    what: &str,
+) -> Outcome<(String, Tensor)> {
     // SAFETY: the caller's promise.
     let name = unsafe { text(input.name, "name") }?;
     let feature = features
         .iter()
         .find(|f| f.name == name)
-        .ok_or_else(|| unknown(name, "input", features))?;
-    let place = format!("input `{name}`");
+        .ok_or_else(|| unknown(name, what, features))?;
+    let place = format!("{what} `{name}`");
     // SAFETY: the caller's promise.
     let layout = unsafe {
         layout(
@@ -189,14 +193,18 @@ impl Target {
     /// # Safety
     ///
     /// The pointers of `output` are null or as its fields say.
-    pub(crate) unsafe fn new(output: &GessoOutput, features: &[Feature]) -> Outcome<Self> {
+    pub(crate) unsafe fn new(
+        output: &GessoOutput,
+        features: &[Feature],
+        what: &str,
+    ) -> Outcome<Self> {
         // SAFETY: the caller's promise.
         let name = unsafe { text(output.name, "name") }?;
         let feature = features
             .iter()
             .find(|f| f.name == name)
-            .ok_or_else(|| unknown(name, "output", features))?;
-        let place = format!("output `{name}`");
+            .ok_or_else(|| unknown(name, what, features))?;
+        let place = format!("{what} `{name}`");
         // SAFETY: the caller's promise.
         let layout = unsafe {
             layout(

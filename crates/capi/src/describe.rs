@@ -16,10 +16,10 @@ use crate::status::{GessoStatus, Outcome, guard};
 ///
 /// ```json
 /// {"default_function": "main",
-///  "functions": [{"name": "main", "states": [],
+///  "functions": [{"name": "main",
 ///    "inputs": [{"name": "x", "dtype": "fp32", "shape": [1, -1], "optional": false, "default": null,
 ///                "description": "", "shape_ranges": [[1, 1], [1, null]]}],
-///    "outputs": [...]}],
+///    "outputs": [...], "states": [...]}],
 ///  "metadata": {"author": "", "description": "", "license": "", "version": "", "user_defined": {}}}
 /// ```
 ///
@@ -69,15 +69,15 @@ fn describe(model: &GessoModel) -> Outcome<Value> {
     let mut functions = Vec::new();
     for name in model.engine.functions() {
         let own = description.functions.iter().find(|f| f.name == name);
-        let (inputs, outputs) = own.map_or((&description.input, &description.output), |f| {
-            (&f.input, &f.output)
-        });
+        let (inputs, outputs, states) = match own {
+            Some(f) => (&f.input, &f.output, &f.state),
+            None => (&description.input, &description.output, &description.state),
+        };
         functions.push(json!({
             "name": name,
             "inputs": features(model.engine.inputs(Some(name))?, inputs),
             "outputs": features(model.engine.outputs(Some(name))?, outputs),
-            // A model with states does not load.
-            "states": [],
+            "states": features(model.engine.states(Some(name))?, states),
         }));
     }
     let metadata = description.metadata.clone().unwrap_or_default();

@@ -11,7 +11,7 @@
 //!
 //! # Threads
 //!
-//! Any number of threads may use one model at the same time, and set one token. A handle is freed when no other thread is
+//! Any number of threads may use one model at the same time, share a state, and set one token. A handle is freed when no other thread is
 //! inside a function that was given it.
 #![allow(unsafe_code)] // Raw pointers of the caller are this crate's business; the rest of it is safe.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -39,8 +39,14 @@ pub use model::{
 };
 pub use outputs::{
     GessoOutputs, gesso_outputs_copy, gesso_outputs_count, gesso_outputs_feature,
-    gesso_outputs_free, gesso_predict_outputs,
+    gesso_outputs_free, gesso_predict_outputs, gesso_predict_outputs_with_state,
 };
-pub use predict::{GessoCompute, GessoKernels, GessoOptions, gesso_predict, gesso_predict_batch};
-pub use state::{GessoState, gesso_state_free, gesso_state_new};
+pub use predict::{
+    GessoCompute, GessoKernels, GessoOptions, gesso_predict, gesso_predict_batch,
+    gesso_predict_with_state,
+};
+pub use state::{
+    GessoState, GessoStateBuffer, gesso_state_free, gesso_state_lock, gesso_state_new,
+    gesso_state_read, gesso_state_unlock, gesso_state_write,
+};
 pub use status::{GessoStatus, gesso_last_error, gesso_version};

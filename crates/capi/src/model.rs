@@ -34,7 +34,7 @@ pub enum GessoKind {
     State = 2,
 }
 
-/// An input or output. Its pointers belong to what it was asked of, and live as long.
+/// An input, output or state. Its pointers belong to what it was asked of, and live as long.
 #[repr(C)]
 #[derive(Debug)]
 pub struct GessoFeature {
@@ -57,6 +57,7 @@ struct Function {
     name: CString,
     inputs: Vec<Entry>,
     outputs: Vec<Entry>,
+    states: Vec<Entry>,
 }
 
 /// A feature with everything that C points to.
@@ -120,6 +121,7 @@ impl GessoModel {
                     name: c_string(name)?,
                     inputs: entries(engine.inputs(Some(name))?)?,
                     outputs: entries(engine.outputs(Some(name))?)?,
+                    states: entries(engine.states(Some(name))?)?,
                 })
             })
             .collect::<Outcome<_>>()?;
@@ -143,8 +145,7 @@ impl GessoModel {
         match (kind, found) {
             (k, Some(f)) if k == GessoKind::Input as i32 => Ok(&f.inputs),
             (k, Some(f)) if k == GessoKind::Output as i32 => Ok(&f.outputs),
-            // A model with states does not load.
-            (k, _) if k == GessoKind::State as i32 => Ok(&[]),
+            (k, Some(f)) if k == GessoKind::State as i32 => Ok(&f.states),
             _ => {
                 let text = format!("kind {kind} is none of `GessoKind`");
                 Err(Failure::new(GessoStatus::Argument, text))
@@ -169,7 +170,7 @@ pub(crate) fn at<'a, T>(list: &'a [T], index: usize, what: &str) -> Outcome<&'a 
 
 /// Loads a package (`.mlpackage`) or a compiled model (`.mlmodelc`). Its files must stay as they are until it is freed.
 ///
-/// Fails with `IO`, `FORMAT`, and `UNSUPPORTED` for ops without a kernel and for models with states.
+/// Fails with `IO`, `FORMAT`, and `UNSUPPORTED` for ops without a kernel.
 ///
 /// # Safety
 ///

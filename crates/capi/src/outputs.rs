@@ -10,6 +10,7 @@ use crate::cancel::GessoToken;
 use crate::model::{Entry, GessoFeature, GessoModel, at};
 use crate::pointer::{hand_out, read, slice, take_back, write};
 use crate::predict::{GessoOptions, Run};
+use crate::state::GessoState;
 use crate::status::{Failure, GessoStatus, Outcome, guard};
 
 /// The outputs of a prediction. Independent of the model, which may be freed.
@@ -24,9 +25,13 @@ impl GessoOutputs {
     /// # Safety
     ///
     /// The pointers of `inputs` are null or as their fields say.
-    unsafe fn new(run: &Run<'_>, inputs: &[GessoInput]) -> Outcome<Self> {
+    unsafe fn new(
+        run: &Run<'_>,
+        inputs: &[GessoInput],
+        state: Option<&GessoState>,
+    ) -> Outcome<Self> {
         // SAFETY: the caller's promise.
-        let mut results = unsafe { run.predict(inputs) }?;
+        let mut results = unsafe { run.predict(inputs, state) }?;
         let mut made = Self {
             features: Vec::new(),
             entries: Vec::new(),
@@ -70,7 +75,38 @@ pub unsafe extern "C" fn gesso_predict_outputs(
             write(outputs, std::ptr::null_mut(), "outputs")?;
             let run = Run::new(model, function, options, token)?;
             let inputs = slice(inputs, input_count, "inputs")?;
-            hand_out(outputs, GessoOutputs::new(&run, inputs)?, "outputs")
+            hand_out(outputs, GessoOutputs::new(&run, inputs, None)?, "outputs")
+        }
+    })
+}
+
+/// Runs a function on a state and keeps its outputs, in the function's order. Free them with `gesso_outputs_free`.
+///
+/// Else as `gesso_predict_with_state`.
+///
+/// # Safety
+///
+/// As `gesso_predict_with_state`; `outputs` may be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gesso_predict_outputs_with_state(
+    model: *const GessoModel,
+    function: *const c_char,
+    state: *const GessoState,
+    inputs: *const GessoInput,
+    input_count: usize,
+    options: *const GessoOptions,
+    token: *const GessoToken,
+    outputs: *mut *mut GessoOutputs,
+) -> GessoStatus {
+    guard(|| {
+        // SAFETY: the caller's promise.
+        unsafe {
+            write(outputs, std::ptr::null_mut(), "outputs")?;
+            let run = Run::new(model, function, options, token)?;
+            let inputs = slice(inputs, input_count, "inputs")?;
+            let state = read(state, "state")?;
+            let made = GessoOutputs::new(&run, inputs, Some(state))?;
+            hand_out(outputs, made, "outputs")
         }
     })
 }
@@ -125,7 +161,7 @@ pub unsafe extern "C" fn gesso_outputs_copy(
         // SAFETY: the caller's promise.
         unsafe {
             let outputs = read(outputs, "outputs")?;
-            let target = Target::new(read(output, "output")?, &outputs.features)?;
+            let target = Target::new(read(output, "output")?, &outputs.features, "output")?;
             let named = outputs.features.iter().zip(&outputs.tensors);
             for (_, tensor) in named.filter(|(feature, _)| feature.name == target.name) {
                 target.fill(tensor)?;

@@ -9,6 +9,7 @@ use crate::buffer::{GessoInput, GessoOutput, Target, tensor};
 use crate::cancel::GessoToken;
 use crate::model::GessoModel;
 use crate::pointer::{optional, optional_text, read, slice};
+use crate::state::GessoState;
 use crate::status::{Failure, GessoStatus, Outcome, guard};
 
 /// What happens to values that the model declares as 16-bit floats.
@@ -130,20 +131,23 @@ impl<'a> Run<'a> {
     pub(crate) unsafe fn predict(
         &self,
         inputs: &[GessoInput],
+        state: Option<&GessoState>,
     ) -> Outcome<BTreeMap<String, Tensor>> {
         let mut tensors = BTreeMap::new();
         for input in inputs {
             // SAFETY: the caller's promise.
-            let (name, tensor) = unsafe { tensor(input, self.inputs) }?;
+            let (name, tensor) = unsafe { tensor(input, self.inputs, "input") }?;
             if tensors.contains_key(&name) {
                 return Err(twice("input", &name));
             }
             tensors.insert(name, tensor);
         }
-        Ok(self
-            .model
-            .engine
-            .predict(self.function, &tensors, &self.options)?)
+        let (model, function, options) = (&self.model.engine, self.function, &self.options);
+        match state {
+            None => Ok(model.predict(function, &tensors, options)?),
+            Some(state) => state
+                .alone(|state| Ok(model.predict_with_state(function, &tensors, state, options)?)),
+        }
     }
 
     /// Checks the buffers for one run's outputs.
@@ -155,7 +159,7 @@ impl<'a> Run<'a> {
         let mut targets: Vec<Target> = Vec::with_capacity(outputs.len());
         for output in outputs {
             // SAFETY: the caller's promise.
-            let target = unsafe { Target::new(output, self.outputs) }?;
+            let target = unsafe { Target::new(output, self.outputs, "output") }?;
             if targets.iter().any(|t| t.name == target.name) {
                 return Err(twice("output", &target.name));
             }
@@ -219,7 +223,42 @@ pub unsafe extern "C" fn gesso_predict(
             let run = Run::new(model, function, options, token)?;
             let inputs = slice(inputs, input_count, "inputs")?;
             let targets = run.targets(slice(outputs, output_count, "outputs")?)?;
-            fill(&targets, &run.predict(inputs)?)
+            fill(&targets, &run.predict(inputs, None)?)
+        }
+    })
+}
+
+/// Runs a function on a state, which it reads and writes. A function without states leaves it alone.
+///
+/// The state may have been made for another function or model, if it has the states that this one declares. Other threads
+/// that want it wait. After a failure it is as it was before, unless it was the output buffers that failed.
+///
+/// Else as `gesso_predict`, which refuses functions with states (`MISSING_INPUT`). Fails with `BUSY` when the calling
+/// thread holds a buffer of the state.
+///
+/// # Safety
+///
+/// As `gesso_predict`; `state` is a state.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gesso_predict_with_state(
+    model: *const GessoModel,
+    function: *const c_char,
+    state: *const GessoState,
+    inputs: *const GessoInput,
+    input_count: usize,
+    outputs: *const GessoOutput,
+    output_count: usize,
+    options: *const GessoOptions,
+    token: *const GessoToken,
+) -> GessoStatus {
+    guard(|| {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let run = Run::new(model, function, options, token)?;
+            let inputs = slice(inputs, input_count, "inputs")?;
+            let targets = run.targets(slice(outputs, output_count, "outputs")?)?;
+            let state = read(state, "state")?;
+            fill(&targets, &run.predict(inputs, Some(state))?)
         }
     })
 }
@@ -266,7 +305,7 @@ pub unsafe extern "C" fn gesso_predict_batch(
                 .collect::<Outcome<Vec<_>>>()?;
             for (i, targets) in targets.iter().enumerate() {
                 let inputs = inputs.get(part(input_count, i)).unwrap_or_default();
-                run.predict(inputs)
+                run.predict(inputs, None)
                     .and_then(|results| fill(targets, &results))
                     .map_err(|e| e.at(&format!("run {i}")))?;
             }

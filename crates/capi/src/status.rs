@@ -25,9 +25,9 @@ pub enum GessoStatus {
     Format = 5,
     /// Something of the model that is not supported.
     Unsupported = 6,
-    /// No function, input, output or index like that.
+    /// No function, input, output, state or index like that.
     Name = 7,
-    /// A required input is missing.
+    /// A required input or state is missing.
     MissingInput = 8,
     /// A shape or a dtype does not fit what the model declares.
     Shape = 9,
@@ -41,6 +41,8 @@ pub enum GessoStatus {
     Execution = 13,
     /// A fault of the library: it panicked. The model may still be used and freed.
     Panic = 14,
+    /// The calling thread holds a buffer of the state.
+    Busy = 15,
 }
 
 /// A status and its message.
@@ -87,9 +89,13 @@ impl From<Engine> for Failure {
         let status = match &error {
             Engine::UnsupportedOps { .. } | Engine::Unsupported { .. } => GessoStatus::Unsupported,
             Engine::NotAProgram { .. } | Engine::Invalid { .. } => GessoStatus::Format,
-            Engine::UnknownFunction { .. } | Engine::UnknownInput { .. } => GessoStatus::Name,
-            Engine::MissingInput { .. } => GessoStatus::MissingInput,
-            Engine::InputType { .. } | Engine::Length { .. } => GessoStatus::Shape,
+            Engine::UnknownFunction { .. }
+            | Engine::UnknownInput { .. }
+            | Engine::UnknownState { .. } => GessoStatus::Name,
+            Engine::MissingInput { .. } | Engine::MissingState { .. } => GessoStatus::MissingInput,
+            Engine::InputType { .. } | Engine::Length { .. } | Engine::StateType { .. } => {
+                GessoStatus::Shape
+            }
             Engine::Cancelled { .. } => GessoStatus::Cancelled,
             _ => GessoStatus::Execution,
         };

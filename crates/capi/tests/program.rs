@@ -89,6 +89,9 @@ fn the_c_program_passes() {
         .arg(at("Base.mlmodelc"))
         .arg(at("x"))
         .arg(at("fc"))
+        .arg(fixture(
+            "formats/samples/stateful_ios18/stateful_ios18.mlpackage",
+        ))
         .output()
         .unwrap();
     assert!(

@@ -98,6 +98,36 @@ pub enum Error {
         /// The most similar name.
         nearest: Option<String>,
     },
+    /// A prediction with a state, but without one of the buffers that the function has.
+    #[error(
+        "function `{function}` needs state `{name}`, which is not there\n\nhint: make the state for this function"
+    )]
+    MissingState {
+        /// Function.
+        function: String,
+        /// State.
+        name: String,
+    },
+    /// A buffer that a state does not have.
+    #[error("no state `{name}`; there is {}{}", quoted(.known), hint(.nearest))]
+    UnknownState {
+        /// Name asked for.
+        name: String,
+        /// Buffers of the state.
+        known: Vec<String>,
+        /// The most similar name.
+        nearest: Option<String>,
+    },
+    /// A state has another type than declared, or is written with a tensor that does not fit.
+    #[error("state `{name}` is declared {expected}, found {found}")]
+    StateType {
+        /// State.
+        name: String,
+        /// Declared type.
+        expected: String,
+        /// Dtype and shape found.
+        found: String,
+    },
     /// An op cannot be computed.
     #[error("op `{op}` (`{kind}`): {reason}")]
     Op {

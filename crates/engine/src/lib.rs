@@ -37,6 +37,7 @@ mod run;
 mod shape;
 mod simd;
 mod source;
+mod state;
 mod tensor;
 
 pub use constants::Constants;
@@ -44,6 +45,7 @@ pub use error::Error;
 pub use model::{Feature, Interface, Model};
 pub use run::{Compute, Kernels, RunOptions};
 pub use source::WeightSource;
+pub use state::State;
 pub use tensor::{Data, Tensor};
 
 /// Result of this crate.

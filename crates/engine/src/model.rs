@@ -6,6 +6,7 @@ use crate::plan::{Plan, plan, unsupported};
 use crate::pool::Pool;
 use crate::run::{RunOptions, run};
 use crate::source::WeightSource;
+use crate::state::State;
 use crate::tensor::{Array, Class, Tensor};
 use crate::{Error, Result};
 use gesso_mil::{DType, Dim, Program, TensorType, ValueType};
@@ -46,13 +47,14 @@ pub struct Model {
 struct Loaded {
     plan: Plan,
     inputs: Vec<Feature>,
+    states: Vec<Feature>,
     outputs: Vec<Feature>,
 }
 
 impl Model {
     /// A model from a program in memory.
     ///
-    /// Errors: ops without a kernel, findings of the verifier, states, constants that cannot be decoded, a default
+    /// Errors: ops without a kernel, findings of the verifier, states of other dtypes than Core ML has, constants that cannot be decoded, a default
     /// function that does not exist.
     pub fn from_program(
         program: &Program,
@@ -87,12 +89,19 @@ impl Model {
                     default: defaults.and_then(|d| d.get(input)).copied(),
                 })
                 .collect();
+            let states = plan.states.iter().map(|(state, ty)| Feature {
+                name: state.clone(),
+                ty: ty.clone(),
+                default: None,
+            });
+            let states = states.collect();
             let outputs = outputs(function)?;
             functions.insert(
                 name.clone(),
                 Loaded {
                     plan,
                     inputs,
+                    states,
                     outputs,
                 },
             );
@@ -136,6 +145,20 @@ impl Model {
         Ok(&self.function(function)?.1.outputs)
     }
 
+    /// States of a function in order; `None` = the default function.
+    ///
+    /// Errors: [`Error::UnknownFunction`].
+    pub fn states(&self, function: Option<&str>) -> Result<&[Feature]> {
+        Ok(&self.function(function)?.1.states)
+    }
+
+    /// A state for a function, all zeros; empty for a function without states. `None` = the default function.
+    ///
+    /// Errors: [`Error::UnknownFunction`].
+    pub fn make_state(&self, function: Option<&str>) -> Result<State> {
+        State::zeros(&self.function(function)?.1.plan.states)
+    }
+
     fn function(&self, name: Option<&str>) -> Result<(&str, &Loaded)> {
         let name = name.unwrap_or(&self.default_function);
         match self.functions.get_key_value(name) {
@@ -147,16 +170,35 @@ impl Model {
         }
     }
 
-    /// Runs a function. The result has its outputs and the probed values.
+    /// Runs a function that has no states. The result has its outputs and the probed values.
     ///
     /// Inputs are given by name; an optional one may be left out. Floats are given as f32, integers as i32.
     ///
     /// Errors: unknown function, input or probe; a missing input; an input of another type than declared; an op that
-    /// cannot be computed; with `check_finite`, the first op that gives a NaN or an infinity; [`Error::Cancelled`].
+    /// cannot be computed; with `check_finite`, the first op that gives a NaN or an infinity; [`Error::Cancelled`];
+    /// [`Error::MissingState`] for a function with states.
     pub fn predict(
         &self,
         function: Option<&str>,
         inputs: &BTreeMap<String, Tensor>,
+        options: &RunOptions,
+    ) -> Result<BTreeMap<String, Tensor>> {
+        let mut none = State::zeros(&[])?;
+        self.predict_with_state(function, inputs, &mut none, options)
+    }
+
+    /// Runs a function on a state, which its ops read and write in program order.
+    ///
+    /// The state may have been made for another function, if its buffers have the names and types that this one declares.
+    /// Else as [`Model::predict`].
+    ///
+    /// Errors: as [`Model::predict`], after which the state is as it was; [`Error::MissingState`]; [`Error::StateType`]
+    /// for a state of another type.
+    pub fn predict_with_state(
+        &self,
+        function: Option<&str>,
+        inputs: &BTreeMap<String, Tensor>,
+        state: &mut State,
         options: &RunOptions,
     ) -> Result<BTreeMap<String, Tensor>> {
         let (name, loaded) = self.function(function)?;
@@ -174,9 +216,11 @@ impl Model {
             source: &*self.source,
             pool: &self.pool,
         };
+        let mut states = state.arrays(name, &loaded.plan)?;
         let results = self
             .thread_pool(options.threads)?
-            .install(|| run(&loaded.plan, arrays, options, &decoder))?;
+            .install(|| run(&loaded.plan, arrays, &mut states, options, &decoder))?;
+        state.put(&loaded.plan, states);
         Ok(results.into_iter().map(|(n, a)| (n, a.into())).collect())
     }
 

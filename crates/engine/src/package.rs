@@ -36,9 +36,9 @@ impl WeightSource for Mapped {
 impl Model {
     /// Loads a package. The files stay mapped; weights are decoded when an op needs them.
     ///
-    /// Errors: not an ML Program; [`Error::UnsupportedOps`]; [`Error::Unsupported`] for states; [`Error::Invalid`] with
-    /// the verifier's first finding, for instance a declared type that differs from the computed one;
-    /// [`Error::Constant`].
+    /// Errors: not an ML Program; [`Error::UnsupportedOps`]; [`Error::Unsupported`] for states of other dtypes than Core ML
+    /// has; [`Error::Invalid`] with the verifier's first finding, for instance a declared type that differs from the
+    /// computed one; [`Error::Constant`].
     pub fn load(package: &Package) -> Result<Self> {
         Self::of(&package.model, package.files(), &package.path)
     }

@@ -39,22 +39,33 @@ pub(crate) struct Out {
     pub(crate) unused: bool,
 }
 
+/// What an op does with a state, by the state's number in the plan.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Access {
+    Read(usize),
+    /// What the kernel gives goes into the state.
+    Write(usize),
+}
+
 /// One op to run.
 #[derive(Debug)]
 pub(crate) struct Step {
+    /// Name of the first output; of an op without outputs, its own name, or that of the state it writes.
+    pub(crate) name: String,
     pub(crate) kind: String,
     pub(crate) kernel: &'static Kernel,
     pub(crate) operands: Vec<(String, Vec<Source>)>,
     pub(crate) outputs: Vec<Out>,
+    /// The state that it reads or writes. Such steps stay in their order.
+    pub(crate) access: Option<Access>,
     /// This step gives scores, the next one their softmax, the one after that a product with them, and nothing else
     /// reads scores or softmax: the three may run as one.
     pub(crate) attention: bool,
 }
 
 impl Step {
-    /// Name of the op: that of its first output.
     pub(crate) fn name(&self) -> &str {
-        self.outputs.first().map_or("", |o| o.name.as_str())
+        &self.name
     }
 }
 
@@ -63,6 +74,8 @@ impl Step {
 pub(crate) struct Plan {
     /// Function inputs in order; input i is slot i.
     pub(crate) inputs: Vec<(String, TensorType)>,
+    /// States in the order of the function's parameters.
+    pub(crate) states: Vec<(String, TensorType)>,
     pub(crate) steps: Vec<Step>,
     pub(crate) outputs: Vec<String>,
     pub(crate) places: BTreeMap<String, Place>,
@@ -110,12 +123,18 @@ pub(crate) fn plan(name: &str, function: &Function, decoder: &Decoder<'_>) -> Re
     })?;
     let mut planner = Planner {
         places: BTreeMap::new(),
+        states: Vec::new(),
         constants: BTreeMap::new(),
         slots: 0,
         decoder,
     };
     let mut inputs = Vec::new();
     for input in &function.inputs {
+        if let ValueType::State(inner) = &input.ty {
+            let ty = crate::state::held(&input.name, inner)?;
+            planner.states.push((input.name.clone(), ty));
+            continue;
+        }
         let ty = tensor(input)?;
         planner.slot(&input.name);
         inputs.push((input.name.clone(), ty));
@@ -131,6 +150,7 @@ pub(crate) fn plan(name: &str, function: &Function, decoder: &Decoder<'_>) -> Re
     }
     let mut plan = Plan {
         inputs,
+        states: planner.states,
         steps,
         outputs: body.outputs.clone(),
         places: planner.places,
@@ -142,21 +162,18 @@ pub(crate) fn plan(name: &str, function: &Function, decoder: &Decoder<'_>) -> Re
 }
 
 fn tensor(value: &NamedType) -> Result<TensorType> {
-    let what = match &value.ty {
-        ValueType::Tensor(t) if !t.dims.contains(&Dim::Unknown { variadic: true }) => {
-            return Ok(t.clone());
-        }
-        ValueType::State(_) => "a state".to_string(),
-        other => format!("a value of type {other}"),
-    };
-    Err(Error::Unsupported {
-        name: value.name.clone(),
-        what,
-    })
+    match &value.ty {
+        ValueType::Tensor(t) if !t.dims.contains(&Dim::Unknown { variadic: true }) => Ok(t.clone()),
+        other => Err(Error::Unsupported {
+            name: value.name.clone(),
+            what: format!("a value of type {other}"),
+        }),
+    }
 }
 
 struct Planner<'a> {
     places: BTreeMap<String, Place>,
+    states: Vec<(String, TensorType)>,
     constants: BTreeMap<String, Arc<Constant>>,
     slots: usize,
     decoder: &'a Decoder<'a>,
@@ -192,6 +209,21 @@ impl Planner<'_> {
         }
     }
 
+    /// What an op is called in errors.
+    fn name(&self, op: &gesso_mil::Operation, state: Option<usize>) -> String {
+        let own = || match &op.attributes.get("name")?.data {
+            gesso_mil::ValueData::Tensor(gesso_mil::Literal::Strings(list)) => list.first(),
+            _ => None,
+        };
+        let written = || Some(&self.states.get(state?)?.0);
+        let first = op.outputs.first().map(|o| &o.name);
+        first
+            .or_else(own)
+            .or_else(written)
+            .cloned()
+            .unwrap_or_default()
+    }
+
     /// The step of an op; `None` for constants.
     fn step(&mut self, op: &gesso_mil::Operation) -> Result<Option<Step>> {
         let name = op.outputs.first().map_or("", |o| o.name.as_str());
@@ -214,7 +246,14 @@ impl Planner<'_> {
             first: name.into(),
         })?;
         let mut operands = Vec::new();
+        let mut state = None;
         for (parameter, bindings) in &op.inputs {
+            if let [Binding::Name(n)] = bindings.as_slice()
+                && let Some(found) = self.states.iter().position(|(known, _)| known == n)
+            {
+                state = Some(found);
+                continue;
+            }
             let mut sources = Vec::new();
             for binding in bindings {
                 sources.push(match binding {
@@ -243,11 +282,17 @@ impl Planner<'_> {
                 unused: false,
             });
         }
+        let access = state.map(|state| match op.kind.as_str() {
+            "read_state" => Access::Read(state),
+            _ => Access::Write(state),
+        });
         Ok(Some(Step {
+            name: self.name(op, state),
             kind: op.kind.clone(),
             kernel,
             operands,
             outputs,
+            access,
             attention: false,
         }))
     }

@@ -3,7 +3,8 @@
 use crate::call::{Call, Operand, recycle};
 use crate::constant::Decoder;
 use crate::kernels::fast::attention::attention;
-use crate::plan::{Out, Place, Plan, Source, Step};
+use crate::plan::{Access, Out, Place, Plan, Source, Step};
+use crate::state;
 use crate::tensor::{Array, Buffer};
 use crate::{Error, Result};
 use gesso_mil::{DType, Dim};
@@ -48,10 +49,11 @@ pub struct RunOptions {
     pub cancel: Option<Arc<AtomicBool>>,
 }
 
-/// Runs a plan with one array per function input.
+/// Runs a plan with one array per function input and per state. States are changed in place, also when it fails.
 pub(crate) fn run(
     plan: &Plan,
     inputs: Vec<Array>,
+    states: &mut [Array],
     options: &RunOptions,
     decoder: &Decoder<'_>,
 ) -> Result<BTreeMap<String, Array>> {
@@ -97,7 +99,19 @@ pub(crate) fn run(
             steps = after;
             continue;
         }
-        let outputs = run_step(step, &mut slots, &kept, options, decoder)?;
+        let mut call = bound(step, &mut slots, &kept, decoder)?;
+        if let Some(Access::Read(state)) = step.access {
+            state::read(states, state, &mut call);
+        }
+        let mut outputs = computed(step, &mut call, options, decoder)?;
+        if let Some(Access::Write(state)) = step.access {
+            outputs = state::write(plan, states, state, &call, outputs)?;
+            if options.check_finite {
+                outputs.iter().try_for_each(|a| check_finite(step, a))?;
+            }
+            outputs.truncate(step.outputs.len());
+        }
+        finish(step, &call, &mut outputs, options)?;
         for (out, array) in step.outputs.iter().zip(outputs) {
             if out.unused && !kept.contains(&out.slot) {
                 recycle(decoder, array);
@@ -181,13 +195,13 @@ fn run_attention(
     Ok(Some(array))
 }
 
-fn run_step(
-    step: &Step,
+/// The call of a step with its operands; a slot that is read for the last time is emptied.
+fn bound<'a>(
+    step: &'a Step,
     slots: &mut [Option<Array>],
     kept: &BTreeSet<usize>,
-    options: &RunOptions,
-    decoder: &Decoder<'_>,
-) -> Result<Vec<Array>> {
+    decoder: &'a Decoder<'a>,
+) -> Result<Call<'a>> {
     let mut call = Call::new(step, decoder);
     for (parameter, sources) in &step.operands {
         let mut operands = Vec::with_capacity(sources.len());
@@ -209,13 +223,23 @@ fn run_step(
         }
         call.operands.insert(parameter, operands);
     }
+    Ok(call)
+}
+
+/// Runs the kernel of a step.
+fn computed(
+    step: &Step,
+    call: &mut Call<'_>,
+    options: &RunOptions,
+    decoder: &Decoder<'_>,
+) -> Result<Vec<Array>> {
     let fast = match (options.kernels, step.kernel.fast) {
-        (Kernels::Fast, Some(fast)) => fast(&mut call)?,
+        (Kernels::Fast, Some(fast)) => fast(call)?,
         _ => None,
     };
-    let mut outputs = match fast {
+    let outputs = match fast {
         Some(outputs) => outputs,
-        None => (step.kernel.naive)(&mut call)?,
+        None => (step.kernel.naive)(call)?,
     };
     let operands = std::mem::take(&mut call.operands);
     for operand in operands.into_values().flatten() {
@@ -223,28 +247,34 @@ fn run_step(
             recycle(decoder, array);
         }
     }
+    Ok(outputs)
+}
+
+/// Checks outputs against their declared types and rounds them.
+fn finish(step: &Step, call: &Call<'_>, outputs: &mut [Array], options: &RunOptions) -> Result<()> {
     if outputs.len() != step.outputs.len() {
         let (found, expected) = (outputs.len(), step.outputs.len());
         return Err(call.wrong(format!("gives {found} outputs, {expected} are declared")));
     }
-    for (out, array) in step.outputs.iter().zip(&mut outputs) {
-        check(&call, out, array)?;
+    for (out, array) in step.outputs.iter().zip(outputs) {
+        check(call, out, array)?;
         if options.compute == Compute::Fp16 && out.ty.dtype == DType::Fp16 {
-            // A shared buffer is another value's under a new shape, and rounded already; only a cast changes dtype.
+            // A shared buffer is another value's under a new shape, or a state's, and rounded already; only a cast
+            // changes dtype.
             let shared = matches!(&array.buffer, Buffer::F32(v) if Arc::strong_count(v) > 1);
             if !shared || step.kind == "cast" {
                 round(array);
             }
         }
         if options.check_finite {
-            check_finite(step, out, array)?;
+            check_finite(step, array)?;
         }
     }
-    Ok(outputs)
+    Ok(())
 }
 
 /// Rounds each element to fp16.
-fn round(array: &mut Array) {
+pub(crate) fn round(array: &mut Array) {
     if let Buffer::F32(v) = &mut array.buffer {
         crate::simd::round_f16(Arc::<Vec<f32>>::make_mut(v));
     }
@@ -272,14 +302,14 @@ fn check(call: &Call<'_>, out: &Out, array: &Array) -> Result<()> {
     )))
 }
 
-fn check_finite(step: &Step, out: &Out, array: &Array) -> Result<()> {
+fn check_finite(step: &Step, array: &Array) -> Result<()> {
     let Buffer::F32(v) = &array.buffer else {
         return Ok(());
     };
     match v.iter().position(|x| !x.is_finite()) {
         None => Ok(()),
         Some(index) => Err(Error::NonFinite {
-            op: out.name.clone(),
+            op: step.name().into(),
             kind: step.kind.clone(),
             value: v.get(index).map(f32::to_string).unwrap_or_default(),
             index,

@@ -428,17 +428,6 @@ fn flexible_inputs_take_several_sizes() {
 }
 
 #[test]
-fn states_are_refused_by_name() {
-    let error = Model::load(&package("stateful_ios18"))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("read_state") || error.contains("a state"),
-        "{error}"
-    );
-}
-
-#[test]
 fn foreign_packages_run_or_say_why_not() {
     let open =
         |relative: &str| shared(relative).map(|path| Model::load(&Package::open(&path).unwrap()));

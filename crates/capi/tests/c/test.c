@@ -1,5 +1,6 @@
 /* The C ABI from C. Arguments: the package, a target for what it compiles, a file with 1024 floats, a file with the 24
- * floats that the engine gives for them. Prints `ok` at the end. */
+ * floats that the engine gives for them, and a package with a state (`acc += x; y = 2 acc`, 8 halves). Prints `ok` at the
+ * end. */
 #include "gesso.h"
 
 #include <pthread.h>
@@ -140,12 +141,9 @@ static void refuses(const GessoModel *model) {
   float fc[24];
   char text[8];
   size_t length;
-  GessoState *state = NULL;
   GessoModel *none = NULL;
   GessoInput input = input_of(x, sizeof x - 1);
   GessoOutput output = output_of(fc, sizeof fc);
-  CHECK(gesso_state_new(model, &state) == GESSO_STATUS_UNSUPPORTED && state == NULL);
-  CHECK(gesso_state_free(&state) == GESSO_STATUS_OK);
   CHECK(gesso_model_load("/no/such.mlpackage", &none) == GESSO_STATUS_IO && none == NULL);
   CHECK(gesso_model_load("\xff", &none) == GESSO_STATUS_UTF8);
   CHECK(gesso_model_free(NULL) == GESSO_STATUS_OK && gesso_model_free(&none) == GESSO_STATUS_OK);
@@ -155,6 +153,65 @@ static void refuses(const GessoModel *model) {
   CHECK(gesso_predict(model, "nope", NULL, 0, NULL, 0, NULL, NULL) == GESSO_STATUS_NAME);
   CHECK(gesso_predict(model, NULL, NULL, 0, NULL, 0, NULL, NULL) == GESSO_STATUS_MISSING_INPUT);
   CHECK(gesso_predict(NULL, NULL, NULL, 0, NULL, 0, NULL, NULL) == GESSO_STATUS_NULL_POINTER);
+}
+
+static const int64_t STATE_SHAPE[2] = {1, 8};
+
+typedef struct {
+  GessoModel *model;
+  GessoState *state;
+} Stateful;
+
+static void accumulate(const Stateful *s, float value, float *y) {
+  float ones[8];
+  for (int i = 0; i < 8; i++) ones[i] = value;
+  GessoInput input = {"x", ones, sizeof ones, STATE_SHAPE, NULL, 2, GESSO_DTYPE_F32};
+  GessoOutput output = {"y", y, 8 * sizeof(float), STATE_SHAPE, NULL, 2, GESSO_DTYPE_F32};
+  CHECK(gesso_predict_with_state(s->model, NULL, s->state, &input, 1, &output, 1, NULL, NULL) == GESSO_STATUS_OK);
+}
+
+static void *accumulate_often(void *given) {
+  float y[8];
+  for (int i = 0; i < 20; i++) accumulate(given, 1, y);
+  return NULL;
+}
+
+static void states(const char *package) {
+  Stateful s = {NULL, NULL};
+  float y[8], held[8];
+  pthread_t started[4];
+  GessoStateBuffer buffer;
+  GessoOutput output = {"acc", held, sizeof held, STATE_SHAPE, NULL, 2, GESSO_DTYPE_F32};
+  GessoInput input = {"acc", held, sizeof held, STATE_SHAPE, NULL, 2, GESSO_DTYPE_F32};
+  CHECK(gesso_model_load(package, &s.model) == GESSO_STATUS_OK);
+  CHECK(gesso_state_new(s.model, NULL, &s.state) == GESSO_STATUS_OK);
+  accumulate(&s, 0.5f, y);
+  accumulate(&s, 0.25f, y);
+  for (int i = 0; i < 8; i++) CHECK(y[i] == 1.5f);
+  CHECK(gesso_state_lock(s.state, "acc", &buffer) == GESSO_STATUS_OK);
+  CHECK(buffer.bytes == 16 && buffer.rank == 2 && buffer.dtype == GESSO_DTYPE_F16);
+  CHECK(buffer.shape[1] == 8 && buffer.strides[0] == 8 && buffer.strides[1] == 1);
+  for (int i = 0; i < 8; i++) {
+    CHECK(((uint16_t *)buffer.data)[i] == 0x3a00); /* 0.75 */
+    ((uint16_t *)buffer.data)[i] = 0x3c00;         /* 1 */
+  }
+  CHECK(gesso_state_lock(s.state, "acc", &buffer) == GESSO_STATUS_BUSY);
+  CHECK(gesso_state_read(s.state, &output) == GESSO_STATUS_BUSY);
+  CHECK(gesso_state_unlock(s.state, "acc") == GESSO_STATUS_OK);
+  CHECK(gesso_state_unlock(s.state, "acc") == GESSO_STATUS_ARGUMENT);
+  for (int i = 0; i < 4; i++) CHECK(pthread_create(&started[i], NULL, accumulate_often, &s) == 0);
+  for (int i = 0; i < 4; i++) CHECK(pthread_join(started[i], NULL) == 0);
+  CHECK(gesso_state_read(s.state, &output) == GESSO_STATUS_OK);
+  for (int i = 0; i < 8; i++) CHECK(held[i] == 81);
+  held[3] = 0.1f;
+  CHECK(gesso_state_write(s.state, &input) == GESSO_STATUS_OK);
+  CHECK(gesso_state_read(s.state, &output) == GESSO_STATUS_OK);
+  CHECK(held[2] == 81 && held[3] == 0x1.998p-4f);
+  CHECK(gesso_predict(s.model, NULL, NULL, 0, NULL, 0, NULL, NULL) == GESSO_STATUS_MISSING_INPUT);
+  CHECK(gesso_model_free(&s.model) == GESSO_STATUS_OK);
+  CHECK(gesso_state_lock(s.state, "acc", &buffer) == GESSO_STATUS_OK);
+  CHECK(gesso_state_free(&s.state) == GESSO_STATUS_OK && s.state == NULL);
+  CHECK(gesso_state_free(&s.state) == GESSO_STATUS_OK);
 }
 
 static void compiles(const char *package, const char *target) {
@@ -168,7 +225,7 @@ static void compiles(const char *package, const char *target) {
 
 int main(int count, char **arguments) {
   GessoModel *model = NULL;
-  CHECK(count == 5);
+  CHECK(count == 6);
   CHECK(strlen(gesso_version()) >= 5);
   read_floats(arguments[3], x, 1024);
   read_floats(arguments[4], wanted, 24);
@@ -180,6 +237,7 @@ int main(int count, char **arguments) {
   batch_and_outputs(model);
   cancels(model);
   refuses(model);
+  states(arguments[5]);
   compiles(arguments[1], arguments[2]);
   CHECK(gesso_model_free(&model) == GESSO_STATUS_OK && model == NULL);
   CHECK(gesso_model_free(&model) == GESSO_STATUS_OK);

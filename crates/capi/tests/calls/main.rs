@@ -11,6 +11,7 @@
 
 mod refusals;
 mod rig;
+mod states;
 
 use std::ffi::{CStr, CString};
 use std::ptr::{null, null_mut};

@@ -1,14 +1,35 @@
 //! What is refused, with which status and words.
 
-use std::ffi::c_char;
+use std::ffi::{CString, c_char};
+use std::path::Path;
 use std::ptr::{null, null_mut};
 
 use gesso::*;
+use gesso_testkit::fixture;
 
 use crate::rig::*;
 
+/// A sample with another op name of the same length.
+fn unknown_op(folder: &Path) -> CString {
+    let from = fixture("formats/samples/stateful_ios18/stateful_ios18.mlpackage");
+    let inner = "Data/com.apple.CoreML";
+    std::fs::create_dir_all(folder.join(inner)).unwrap();
+    std::fs::copy(from.join("Manifest.json"), folder.join("Manifest.json")).unwrap();
+    let mut bytes = std::fs::read(from.join(inner).join("model.mlmodel")).unwrap();
+    let places: Vec<usize> = (0..bytes.len() - 10)
+        .filter(|&i| bytes[i..].starts_with(b"read_state"))
+        .collect();
+    assert!(!places.is_empty());
+    for at in places {
+        bytes[at..at + 10].copy_from_slice(b"read_other");
+    }
+    std::fs::write(folder.join(inner).join("model.mlmodel"), bytes).unwrap();
+    CString::new(folder.to_str().unwrap()).unwrap()
+}
+
 #[test]
 fn refusals() {
+    let folder = tempfile::tempdir().unwrap();
     let mut handle = null_mut();
     let load = |path: *const c_char, handle: *mut *mut GessoModel| unsafe {
         gesso_model_load(path, handle)
@@ -34,20 +55,13 @@ fn refusals() {
         "is not there",
     );
     refused(
-        load(sample("stateful_ios18").as_ptr(), &raw mut handle),
+        load(unknown_op(folder.path()).as_ptr(), &raw mut handle),
         GessoStatus::Unsupported,
-        "`read_state`",
+        "no kernel for `read_other`",
     );
     assert!(handle.is_null());
 
     let model = Loaded::new(&sample("base_fp16_ios16"));
-    let mut state = null_mut();
-    refused(
-        unsafe { gesso_state_new(model.0, &raw mut state) },
-        GessoStatus::Unsupported,
-        "states",
-    );
-    ok(unsafe { gesso_state_free(&raw mut state) });
     let mut count = 0;
     let features = |function: *const c_char, kind| unsafe {
         gesso_model_feature_count(model.0, function, kind, &raw mut count)

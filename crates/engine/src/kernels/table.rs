@@ -341,6 +341,10 @@ pub(super) const KERNELS: &[Kernel] = &[
     row("upsample_bilinear", resize::upsample_bilinear),
     row("pixel_shuffle", resize::pixel_shuffle),
     row("space_to_depth", resize::space_to_depth),
+    // States: what is written is kept by the run.
+    row("read_state", |c| Ok(vec![c.take("input")?])),
+    row("write_state", |c| Ok(vec![c.take("data")?])),
+    row("coreml_update_state", |c| Ok(vec![c.take("value")?])),
     // Creation.
     row("fill", creation::fill),
     row("fill_like", creation::fill_like),
