@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Convert(Convert),
     /// Make an adapter asset from a LoRA.
     Adapter(Adapter),
+    /// Put a delta into a converted folder: a new folder that shares what stays as it is.
+    Apply(Apply),
     /// Generate a picture from a converted folder.
     Generate(Generate),
     /// Measure what a conversion lost against its source.
@@ -145,10 +147,34 @@ pub(crate) struct Source {
     pub(crate) allow_unknown: bool,
 }
 
+/// What an asset holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AssetForm {
+    /// Low-rank factors for the adapter slots of a base, at any strength.
+    Slots,
+    /// New weights for one base at one strength, put in by `gesso apply`; needs `--checkpoint`.
+    Delta,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Apply {
+    /// Delta that `gesso adapter --as delta` wrote.
+    pub(crate) delta: PathBuf,
+    /// Converted folder that the delta was made for; it stays as it is.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) base: PathBuf,
+    /// Folder to write.
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    /// Replace the output folder if it exists.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct Adapter {
-    /// LoRA files or PEFT folders; another folder stands for its .safetensors files. With `--merge` each may have a
-    /// strength (`FILE:0.7`, or `FILE:unet=0.8,te=0.4`).
+    /// LoRA files or PEFT folders; another folder stands for its .safetensors files. With `--merge` or `--as delta`
+    /// each may have a strength (`FILE:0.7`, or `FILE:unet=0.8,te=0.4`).
     #[arg(required = true, value_name = "LORA")]
     pub(crate) loras: Vec<PathBuf>,
     /// Converted folder that the adapter is for.
@@ -160,7 +186,10 @@ pub(crate) struct Adapter {
     /// Name shown to users [default: from the LoRA's metadata or file name].
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// Strength that apps start with.
+    /// What the asset holds.
+    #[arg(long = "as", value_enum, default_value_t = AssetForm::Slots)]
+    pub(crate) form: AssetForm,
+    /// Strength that apps start with; of a delta the strength of LoRAs that are given without one.
     #[arg(long, default_value_t = 1.0, value_name = "S")]
     pub(crate) strength: f32,
     /// Refuse instead of approximating when the LoRA's rank is above the base's, or it has no low-rank form.

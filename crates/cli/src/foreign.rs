@@ -62,6 +62,7 @@ pub(crate) fn describe(folder: &Path) -> anyhow::Result<FolderInfo> {
             loras: Vec::new(),
         },
         packages,
+        deltas: Vec::new(),
         slots: BTreeMap::new(),
         tokenizer: ["vocab.json", "merges.txt"]
             .iter()

@@ -155,6 +155,7 @@ fn convert_in(
         source_hash,
         recipe: recipe_info(recipe, &parts, &report.loras),
         packages,
+        deltas: Vec::new(),
         slots,
         tokenizer,
         scheduler: metadata::scheduler(checkpoint)?,

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 /// Elements that are fetched, merged and palettized ahead of the writer. A group has at least one tensor, so the memory in use is
 /// that of the largest tensor, or of this many elements: at most 4 bytes per element widened, 4 for a ΔW, and 3 for a palette.
-const LOOK_AHEAD: usize = 16 << 20;
+pub(crate) const LOOK_AHEAD: usize = 16 << 20;
 
 /// Where the weight file lies inside a package.
 const WEIGHTS: &str = "Data/com.apple.CoreML/weights/weight.bin";

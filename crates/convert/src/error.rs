@@ -276,6 +276,72 @@ pub enum Error {
         /// Version of this reader.
         own: u32,
     },
+    /// A model of a base that no delta can be made for.
+    #[error("no delta can be made for `{package}`: {reason}")]
+    DeltaModel {
+        /// Name of the package.
+        package: String,
+        /// What is in the way.
+        reason: String,
+    },
+    /// A base whose weights hold a style already.
+    #[error(
+        "the weights of `{base}` are not those of its source, they hold `{styles}`\n\nhint: make the delta for the plain base; `--merge` puts several LoRAs into one delta"
+    )]
+    DeltaOnStyle {
+        /// The converted folder.
+        base: String,
+        /// What was merged into it.
+        styles: String,
+    },
+    /// A delta would have to change elements that stand in a program.
+    #[error(
+        "delta `{delta}`: {count} tensors change that stand in the program, not in the weight file: {tensors}\n\nhint: bake the LoRA into the weights with `gesso convert … --lora FILE:STRENGTH`, or use a base of 4 bits or more (the palettes of 1 and 2 bits stand in the program)"
+    )]
+    DeltaInline {
+        /// Name of the delta.
+        delta: String,
+        /// How many tensors.
+        count: usize,
+        /// Their names, the first few.
+        tensors: String,
+    },
+    /// A delta that would change nothing.
+    #[error("delta `{delta}` would change nothing in this base\n\nhint: look at the strengths")]
+    DeltaEmpty {
+        /// Name of the delta.
+        delta: String,
+    },
+    /// A delta was made for other weights than those of a base.
+    #[error(
+        "delta `{delta}` does not fit `{base}`: no weight file has the SHA-256 {expected} of its `{package}`, found {found}\n\nhint: make the delta again with `gesso adapter … --as delta` for this base; a delta fits one base with its bits, and no base that a delta was applied to"
+    )]
+    DeltaBase {
+        /// Name of the delta.
+        delta: String,
+        /// The converted folder.
+        base: String,
+        /// Package whose weights change.
+        package: String,
+        /// Hash in the delta.
+        expected: Box<str>,
+        /// What the folder's files of this package have.
+        found: Box<str>,
+    },
+    /// A weight file is not what a delta says that it becomes.
+    #[error(
+        "`{file}`: with the patches of delta `{delta}` its SHA-256 is {found}, the delta says {expected}"
+    )]
+    DeltaResult {
+        /// The weight file.
+        file: String,
+        /// Name of the delta.
+        delta: String,
+        /// Hash in the delta.
+        expected: String,
+        /// Hash of the patched file.
+        found: String,
+    },
     /// An adapter asset has, or would have, too many or too large members.
     #[error("`{file}` is too large for an adapter asset")]
     AssetTooLarge {

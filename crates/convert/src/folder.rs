@@ -2,6 +2,7 @@
 
 use crate::asset::hex;
 use crate::built::{Built, Feature};
+use crate::delta::AppliedDelta;
 use crate::merged::split_key;
 use crate::metadata;
 use crate::recipe::Part;
@@ -36,6 +37,9 @@ pub struct FolderInfo {
     pub recipe: RecipeInfo,
     /// The packages by name without extension.
     pub packages: BTreeMap<String, PackageInfo>,
+    /// Deltas in the weights, in the order in which they were applied.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub deltas: Vec<AppliedDelta>,
     /// Slots of the adaptable packages by component.
     pub slots: BTreeMap<String, SlotsInfo>,
     /// Whether `vocab.json` and `merges.txt` are there.

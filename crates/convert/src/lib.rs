@@ -6,6 +6,7 @@ pub mod asset;
 pub mod built;
 pub mod compile;
 mod convert;
+pub mod delta;
 mod describe;
 mod emit;
 mod error;

@@ -138,7 +138,7 @@ fn literal_hash(ty: &TensorType, literal: &Literal) -> [u8; 32] {
 }
 
 /// Elements of an fp16 or fp32 literal, little-endian.
-fn literal_bytes(literal: &Literal) -> Cow<'_, [u8]> {
+pub(crate) fn literal_bytes(literal: &Literal) -> Cow<'_, [u8]> {
     match literal {
         Literal::Bytes(b) => Cow::Borrowed(b),
         Literal::Floats(v) => Cow::Owned(v.iter().flat_map(|x| x.to_le_bytes()).collect()),
@@ -178,7 +178,19 @@ pub(crate) fn prepare<'a>(
             found: elements.len(),
         });
     }
-    match (job.bits, job.dtype) {
+    rounded(key, elements, job.dtype, job.bits)
+}
+
+/// Elements as the weight file of a program of this element type (fp16 or fp32) holds them, palettized where `bits` says so.
+///
+/// Errors: those of [`palettize`] and of rounding.
+pub(crate) fn rounded<'a>(
+    key: &str,
+    elements: Elements<'a>,
+    dtype: DType,
+    bits: Option<u8>,
+) -> Result<Prepared<'a>> {
+    match (bits, dtype) {
         (Some(bits), _) => Ok(Prepared::Palette(palettize(key, elements, bits)?)),
         (None, DType::Fp16) => Ok(Prepared::Dense(elements.to_f16_bytes(key)?)),
         (None, _) => {
@@ -186,6 +198,18 @@ pub(crate) fn prepare<'a>(
             let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
             Ok(Prepared::Dense(Cow::Owned(bytes)))
         }
+    }
+}
+
+/// The table of a palette as it is stored: little-endian, in the element type of the program.
+pub(crate) fn lut_bytes(palette: &Palettized, dtype: DType) -> Vec<u8> {
+    match dtype {
+        DType::Fp16 => palette.lut.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        _ => palette
+            .lut
+            .iter()
+            .flat_map(|v| v.to_f32().to_le_bytes())
+            .collect(),
     }
 }
 
@@ -197,14 +221,7 @@ pub(crate) fn place(writer: &mut Writer, job: &Job<'_>, prepared: &Prepared<'_>)
         Prepared::Palette(palette) => {
             let packed = &palette.packed;
             let indices = writer.push(DType::UInt8, packed.len(), packed)?;
-            let lut: Vec<u8> = match job.dtype {
-                DType::Fp16 => palette.lut.iter().flat_map(|v| v.to_le_bytes()).collect(),
-                _ => palette
-                    .lut
-                    .iter()
-                    .flat_map(|v| v.to_f32().to_le_bytes())
-                    .collect(),
-            };
+            let lut = lut_bytes(palette, job.dtype);
             let lut = writer.push(job.dtype, palette.lut.len(), &lut)?;
             let shape: Vec<u8> = job
                 .shape

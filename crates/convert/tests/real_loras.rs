@@ -86,6 +86,7 @@ fn base() -> FolderInfo {
             loras: Vec::new(),
         },
         packages: BTreeMap::new(),
+        deltas: Vec::new(),
         slots,
         tokenizer: true,
         scheduler: serde_json::Value::Null,

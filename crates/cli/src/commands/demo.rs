@@ -2,7 +2,9 @@
 
 use super::generate::sample;
 use super::{Global, adapter, convert, print_json, verify};
-use crate::args::{self, Adapter, Compute, Demo, Rng, Sampling, Scheduler, Source, Verify};
+use crate::args::{
+    self, Adapter, AssetForm, Compute, Demo, Rng, Sampling, Scheduler, Source, Verify,
+};
 use crate::base::Base;
 use crate::networks::EngineNetworks;
 use crate::picture::Picture;
@@ -196,6 +198,7 @@ fn adapter_options(lora: &Path, base: &Path, output: &Path) -> Adapter {
         base: base.into(),
         output: output.into(),
         name: None,
+        form: AssetForm::Slots,
         strength: 1.0,
         exact: true,
         merge: false,

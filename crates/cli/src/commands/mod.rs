@@ -1,6 +1,7 @@
 //! One file per command, and what several of them need.
 
 mod adapter;
+mod apply;
 mod compile;
 mod convert;
 mod decompile;
@@ -32,6 +33,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     match &arguments.command {
         Command::Convert(options) => convert::run(options, global),
         Command::Adapter(options) => adapter::run(options, global),
+        Command::Apply(options) => apply::run(options, global),
         Command::Generate(options) => generate::run(options, global),
         Command::Verify(options) => verify::run(options, global),
         Command::Run(options) => run::run(options, global),

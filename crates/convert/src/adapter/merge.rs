@@ -90,7 +90,7 @@ fn shortest(x: f32) -> f64 {
 }
 
 /// What all of them say; `None` when they differ or one says nothing.
-fn agreed<'a>(mut said: impl Iterator<Item = Option<&'a String>>) -> Option<String> {
+pub(crate) fn agreed<'a>(mut said: impl Iterator<Item = Option<&'a String>>) -> Option<String> {
     let first = said.next()??;
     said.all(|other| other == Some(first))
         .then(|| first.clone())

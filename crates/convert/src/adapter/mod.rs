@@ -9,6 +9,7 @@ mod weights;
 
 pub(crate) use factors::ignored;
 pub use factors::{AdapterReport, TruncatedModule};
+pub(crate) use merge::agreed;
 pub use merge::write_merged;
 pub use stack::{Factors, SlotTensor, stack};
 pub use weights::BaseWeights;

@@ -28,6 +28,11 @@ impl<'a> BaseWeights<'a> {
         Ok(Self { checkpoint })
     }
 
+    /// The checkpoint.
+    pub(crate) fn checkpoint(self) -> &'a Checkpoint {
+        self.checkpoint
+    }
+
     /// The pristine weight of a module, in row-major order.
     ///
     /// Errors: [`Error::MissingTensor`].

@@ -3,7 +3,7 @@
 mod manifest;
 #[cfg(test)]
 mod tests;
-mod zip;
+pub(crate) mod zip;
 
 pub use manifest::{ComponentInfo, Manifest, Member};
 

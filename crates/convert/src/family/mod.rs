@@ -7,6 +7,8 @@ mod graph;
 mod norm;
 pub mod sd1;
 
+pub(crate) use graph::value_name;
+
 /// Element type that a program stores and computes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {

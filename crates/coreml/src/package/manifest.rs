@@ -71,6 +71,18 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// Gives the item at `path` another identifier; nothing happens when there is no such item or it is the root model.
+    pub(super) fn rename(&mut self, path: &str, identifier: String) {
+        let found = self
+            .item_info_entries
+            .iter()
+            .find(|(id, item)| item.path == path && **id != self.root_model_identifier)
+            .map(|(id, _)| id.clone());
+        if let Some(item) = found.and_then(|id| self.item_info_entries.remove(&id)) {
+            self.item_info_entries.insert(identifier, item);
+        }
+    }
+
     /// Paths of all items from the folder `Data`.
     pub(super) fn items(&self) -> impl Iterator<Item = &str> {
         self.item_info_entries

@@ -11,11 +11,13 @@
 //! manifest and the names in the model.
 
 mod manifest;
+mod reweigh;
 mod write;
 
 pub(crate) use manifest::check_relative;
-pub use write::{WeightFile, write};
-pub(crate) use write::{create, link};
+pub use reweigh::rename_weights;
+pub(crate) use write::create;
+pub use write::{WeightFile, link, write};
 
 use std::fs;
 use std::path::{Path, PathBuf};

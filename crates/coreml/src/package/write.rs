@@ -14,7 +14,7 @@ use crate::mmap::Mapped;
 use crate::proto::specification::Model;
 
 /// Author of the items that Core ML itself knows.
-const AUTHOR: &str = "com.apple.CoreML";
+pub(super) const AUTHOR: &str = "com.apple.CoreML";
 /// Bytes hashed at a time.
 const CHUNK: usize = 1 << 20;
 
@@ -109,7 +109,7 @@ fn link_all(inner: &Path, files: &BTreeMap<String, PathBuf>) -> Result<String> {
 }
 
 /// A UUID of version 8 from the SHA-256 of a label and the content of an item, in lower case.
-fn identifier(label: &str, content: &[u8]) -> String {
+pub(super) fn identifier(label: &str, content: &[u8]) -> String {
     let mut hash = Sha256::new();
     hash.update(label.as_bytes());
     hash.update([0]);
@@ -151,7 +151,9 @@ fn relocate(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Makes `to` the same file as `from`, or a copy where the file system has no hard links.
-pub(crate) fn link(from: &Path, to: &Path) -> Result<()> {
+///
+/// Errors: `Io` (also when `to` is there already), `DiskFull`.
+pub fn link(from: &Path, to: &Path) -> Result<()> {
     // A link to a symbolic link would keep the link, not the file.
     let from = fs::canonicalize(from).map_err(|e| Error::io("open", from, e))?;
     match fs::hard_link(&from, to) {

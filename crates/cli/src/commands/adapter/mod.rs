@@ -1,10 +1,11 @@
 //! `gesso adapter`.
 
 mod batch;
+mod delta;
 mod maker;
 
 use super::{Global, print_json};
-use crate::args::Adapter;
+use crate::args::{Adapter, AssetForm};
 use crate::base::Base;
 use crate::progress::Line;
 use crate::table::Table;
@@ -16,6 +17,9 @@ use std::time::Instant;
 
 pub(super) fn run(options: &Adapter, global: Global) -> anyhow::Result<Outcome> {
     let start = Instant::now();
+    if options.form == AssetForm::Delta {
+        return delta::run(options, global);
+    }
     if !options.merge && batch::is_meant(&options.loras) {
         return batch::run(options, global);
     }

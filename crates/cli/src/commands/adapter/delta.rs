@@ -1,0 +1,117 @@
+//! `gesso adapter --as delta`.
+
+use crate::Outcome;
+use crate::args::Adapter;
+use crate::base::Base;
+use crate::commands::{Global, overwrite, print_json};
+use crate::progress::Line;
+use crate::source::{self, Weighted};
+use crate::table::{self, Table};
+use anyhow::{Context, ensure};
+use gesso_convert::adapter::BaseWeights;
+use gesso_convert::delta::{DeltaOptions, DeltaReport, write_delta};
+use gesso_convert::merged::Baked;
+use gesso_coreml::stage::Staging;
+use gesso_weights::Checkpoint;
+use std::path::Path;
+use std::time::Instant;
+
+pub(super) fn run(options: &Adapter, global: Global) -> anyhow::Result<Outcome> {
+    let start = Instant::now();
+    possible(options)?;
+    let checkpoint = super::maker::checkpoint(options)?.context(
+        "a delta holds new weights, so it needs the old ones\n\nhint: name the checkpoint that the base was converted from with `--checkpoint`",
+    )?;
+    let base = Base::open(&options.base)?;
+    let weights = BaseWeights::new(&checkpoint, &base.info)?;
+    let loras = options
+        .loras
+        .iter()
+        .map(|lora| baked(lora, options, &checkpoint))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let staging = Staging::file(&options.output, overwrite(options.force))?;
+    let made = DeltaOptions {
+        name: options.name.clone(),
+    };
+    let mut line = Line::new();
+    let report = global.on_threads(|| {
+        let (dir, file) = (&base.folder, staging.path());
+        write_delta(&loras, dir, &base.info, weights, &made, file, &mut line)
+    })??;
+    line.clear();
+    staging.commit()?;
+    if global.json {
+        let mut document = serde_json::to_value(&report)?;
+        document["schema"] = 1.into();
+        document["bytes"] = std::fs::metadata(&options.output)?.len().into();
+        document["seconds"] = start.elapsed().as_secs_f64().into();
+        print_json(&document)?;
+    } else {
+        print(&report);
+        super::print_written(&options.output, start)?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// Refuses what means nothing for a delta.
+fn possible(options: &Adapter) -> anyhow::Result<()> {
+    ensure!(
+        options.merge || options.loras.len() == 1,
+        "{} LoRAs are given, expected one\n\nhint: `--merge` puts several into one delta",
+        options.loras.len()
+    );
+    let others = [
+        ("--rank", options.rank.is_some()),
+        ("--bits", options.bits != 16),
+        ("--exact", options.exact),
+    ];
+    for (name, given) in others {
+        ensure!(
+            !given,
+            "`{name}` is for slots; a delta is exact and has the bits of its base"
+        );
+    }
+    Ok(())
+}
+
+/// `FILE[:STRENGTH]`, without one at the strength of `--strength`.
+fn baked(argument: &Path, options: &Adapter, checkpoint: &Checkpoint) -> anyhow::Result<Baked> {
+    let text = argument
+        .to_str()
+        .with_context(|| format!("`{}` is not UTF-8", argument.display()))?;
+    let weighted = Weighted::parse(text)?;
+    let given = weighted.strengths;
+    let (unet_strength, text_encoder_strength) =
+        given.unwrap_or((options.strength, options.strength));
+    Ok(Baked {
+        lora: source::lora(&weighted.path, checkpoint, &options.ignore)?,
+        unet_strength,
+        text_encoder_strength,
+    })
+}
+
+fn print(report: &DeltaReport) {
+    let mut table = Table::new(&["package", "tensors", "replaced", "lowest SNR dB"]);
+    for (package, tensors, bytes) in &report.files {
+        let component = report.components.get(package).map(String::as_str);
+        let of = |key: &str| key.split_once(':').map(|(c, _)| c) == component;
+        let lossy = report.tensors.iter().filter(|t| of(&t.key));
+        let lowest = lossy.filter_map(|t| t.snr_db).reduce(f64::min);
+        table.row(&[
+            package.clone(),
+            tensors.to_string(),
+            table::bytes(*bytes),
+            lowest.map(table::db).unwrap_or_default(),
+        ]);
+    }
+    print!("{}", table.text());
+    for module in &report.not_merged {
+        println!("note: module `{module}` is not merged");
+    }
+    for warning in &report.warnings {
+        println!("note: {warning}");
+    }
+    for (key, reason) in &report.ignored {
+        println!("note: `{key}` is not used: {reason}");
+    }
+}
