@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: the full-size run, with times and peak anonymous memory of each command.
 
+mod engine;
+
 use crate::{root, step};
 use anyhow::Context;
 use std::path::Path;
@@ -9,9 +11,18 @@ use std::time::{Duration, Instant};
 /// Options of the bench task.
 #[derive(clap::Args)]
 pub(crate) struct Options {
+    /// What to measure instead of the commands.
+    #[command(subcommand)]
+    part: Option<Part>,
     /// Leave out the verification of the UNet, which runs it twice.
     #[arg(long)]
     no_verify: bool,
+}
+
+#[derive(clap::Subcommand)]
+enum Part {
+    /// The engine against torch 2.7 (installed under `target/`), in one run; writes its section of `docs/benchmarks.md`.
+    Engine(engine::Options),
 }
 
 /// One measured command.
@@ -26,6 +37,9 @@ struct Row {
 /// Converts, adapts and verifies the synthetic SD 1.5 that `cargo xtask synth sd15` writes, and prints a table for
 /// `docs/benchmarks.md`.
 pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
+    if let Some(Part::Engine(options)) = &options.part {
+        return engine::run(options);
+    }
     if !step("cargo", &["build", "--release", "--quiet", "-p", "gesso"])?
         || !step("cargo", &["xtask", "synth", "sd15"])?
     {

@@ -5,6 +5,7 @@ mod check;
 mod codegen;
 mod docs;
 mod header;
+mod python;
 mod swift;
 mod synth;
 mod tests;

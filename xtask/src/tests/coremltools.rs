@@ -1,6 +1,7 @@
 //! The load-check: every package that Gesso emits, through coremltools' own type inference.
 
 use super::Part;
+use crate::python::environment;
 use crate::{root, step};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,7 +11,7 @@ const REQUIREMENTS: &[&str] = &["coremltools==9.0", "numpy==1.26.4"];
 /// Makes the virtual environment under `target/` if it is not there, emits packages of the shapes model in every
 /// flavour, and loads each of them with `xtask/oracle/load_check.py`.
 pub(super) fn run() -> anyhow::Result<Part> {
-    let python = match environment()? {
+    let python = match environment("coremltools", &[REQUIREMENTS])? {
         Ok(python) => python,
         Err(reason) => return Ok(Part::Skipped(reason)),
     };
@@ -21,54 +22,6 @@ pub(super) fn run() -> anyhow::Result<Part> {
     let script = root().join("xtask/oracle/load_check.py");
     let status = Command::new(python).arg(script).args(folders).status()?;
     Ok(Part::Ran(status.success()))
-}
-
-/// The Python of the environment, or why there is none.
-fn environment() -> anyhow::Result<Result<PathBuf, String>> {
-    let folder = root().join("target/coremltools");
-    let python = folder.join("bin/python");
-    let stamp = folder.join("gesso-requirements.txt");
-    let wanted = REQUIREMENTS.join("\n");
-    if std::fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) {
-        return Ok(Ok(python));
-    }
-    let base = ["python3.12", "python3.11", "python3.10", "python3"]
-        .into_iter()
-        .find(|name| {
-            let version = Command::new(name)
-                .args([
-                    "-c",
-                    "import sys, venv; print(sys.version_info[:2] < (3, 13))",
-                ])
-                .output();
-            version.is_ok_and(|o| o.stdout.starts_with(b"True"))
-        });
-    let Some(base) = base else {
-        return Ok(Err(
-            "no Python between 3.10 and 3.12 with the venv module on PATH".into(),
-        ));
-    };
-    let path = folder.to_string_lossy().into_owned();
-    if !step(base, &["-m", "venv", "--clear", &path])? {
-        return Ok(Err(format!(
-            "`{base} -m venv` failed (on Debian: install python3-venv)"
-        )));
-    }
-    let mut arguments = vec![
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-    ];
-    arguments.extend(REQUIREMENTS);
-    if !step(&python.to_string_lossy(), &arguments)? {
-        return Ok(Err(
-            "pip could not install coremltools 9.0 (no network?)".into()
-        ));
-    }
-    std::fs::write(&stamp, wanted)?;
-    Ok(Ok(python))
 }
 
 /// Flavours of convert whose packages are load-checked: (folder, arguments).
