@@ -27,6 +27,7 @@ states = torch.randn(2, 77, 768)
 tokens = torch.randint(0, 49000, (1, 77))
 square = torch.randn(4096, 4096)
 
+
 def loop(steps):
     """Both prompts, `steps` guided steps, and the picture."""
     scheduler = DPMSolverMultistepScheduler(
@@ -40,10 +41,10 @@ def loop(steps):
         x = scheduler.step(without + 7.5 * (with_prompt - without), t, x).prev_sample
     return vae.decode(x / 0.18215).sample
 
+
 runs = {
     "gemm": lambda: square @ square,
     "unet": lambda: unet(latents, torch.tensor([981, 981]), states).sample,
-
     "vae": lambda: vae.decode(latents[:1]).sample,
     "text": lambda: text(tokens)[0],
 }
