@@ -8,16 +8,9 @@ use gesso_coreml::proto::specification::Model;
 use gesso_coreml::{MODEL_PATH, package::read_model};
 use gesso_mil::compiled::{Parts, Source};
 use prost::Message;
-use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
-
-/// Extension of packages.
-const PACKAGE: &str = "mlpackage";
-/// Extension of compiled models.
-const COMPILED: &str = "mlmodelc";
+use std::path::Path;
 
 /// Compiles a package, or a bare model file with its weights beside it, into the folder `target`.
 ///
@@ -60,32 +53,6 @@ fn compile_model(model: &Model, file: &Path, name: &str, target: &Path) -> Resul
         .map(|(at, from)| (at, folder.join(from)))
         .collect();
     Ok(compiled::write(target, &made.files, &weights)?)
-}
-
-/// Compiles every package in the folder `dir` to a compiled model of the same name beside it, and returns the new folders
-/// in order. The packages are compiled side by side on the threads of the caller's pool.
-///
-/// Errors: as [`compile_package`]; of several, that of the first package in order.
-pub fn compile_folder(dir: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(dir).map_err(|e| Error::io(dir, e))?;
-    let mut packages = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|e| Error::io(dir, e))?.path();
-        if path.extension().is_some_and(|e| e == PACKAGE) {
-            packages.push(path);
-        }
-    }
-    packages.sort();
-    // The first error in order is the answer, whichever thread met one first.
-    let compiled: Vec<Result<PathBuf>> = packages
-        .into_par_iter()
-        .map(|package| {
-            let target = package.with_extension(COMPILED);
-            compile_package(&package, &target)?;
-            Ok(target)
-        })
-        .collect();
-    compiled.into_iter().collect()
 }
 
 /// Takes a compiled model back to a package in the folder `target`.

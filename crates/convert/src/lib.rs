@@ -22,7 +22,7 @@ pub mod report;
 pub mod slots;
 pub mod source;
 
-pub use compile::{compile_folder, compile_opened, compile_package, decompile_package};
+pub use compile::{compile_opened, compile_package, decompile_package};
 pub use convert::convert;
 pub use describe::About;
 pub use emit::{Emitted, Progress, Silent, emit, emit_twin, weight_bytes};

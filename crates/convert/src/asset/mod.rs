@@ -1,6 +1,7 @@
 //! Adapter assets: a zip with a manifest and one adapter package per component.
 
 mod manifest;
+pub(crate) mod members;
 #[cfg(test)]
 mod tests;
 pub(crate) mod zip;
@@ -11,7 +12,6 @@ use crate::adapter::Factors;
 use crate::slots::SlotTable;
 use crate::{Error, Result};
 use gesso_coreml::mmap::Mapped;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use zip::Content;
@@ -27,7 +27,7 @@ pub(crate) const READER_OF_SOURCE: u32 = 2;
 /// Says that a zip is an adapter asset.
 pub(crate) const KIND: &str = "gesso.adapter";
 
-const MANIFEST: &str = "manifest.json";
+pub(crate) const MANIFEST: &str = "manifest.json";
 /// Largest manifest that is read.
 const MAX_MANIFEST: usize = 16 << 20;
 /// Members of an adapter package, without the package's name.
@@ -57,19 +57,7 @@ pub(crate) fn write(file: &Path, dir: &Path, mut manifest: Manifest) -> Result<(
             }
         }
     }
-    for (name, content) in &contents {
-        let mut hash = Sha256::new();
-        let mut size = 0;
-        zip::read_all(content, |chunk| {
-            hash.update(chunk);
-            size += chunk.len() as u64;
-            Ok(())
-        })?;
-        let sha256 = hex(&hash.finalize());
-        manifest
-            .members
-            .insert(name.clone(), Member { size, sha256 });
-    }
+    manifest.members.extend(members::listed(&contents)?);
     contents.insert(MANIFEST.into(), Content::Bytes(manifest.to_bytes(file)?));
     zip::write(file, &contents)
 }
@@ -188,15 +176,7 @@ impl Asset {
 /// Errors: [`Error::AssetForm`], [`Error::AssetMember`], [`Error::AssetTooNew`], [`Error::Json`].
 pub fn check(bytes: &[u8], path: &Path) -> Result<Manifest> {
     let members = zip::read(bytes, path)?;
-    let manifest = members
-        .iter()
-        .find(|(name, _)| *name == MANIFEST)
-        .filter(|(_, bytes)| bytes.len() <= MAX_MANIFEST)
-        .ok_or_else(|| Error::AssetForm {
-            file: path.display().to_string(),
-            reason: "it has no `manifest.json`, or one above 16 MiB".into(),
-        })
-        .and_then(|(_, bytes)| Manifest::from_bytes(bytes, path))?;
+    let manifest = Manifest::from_bytes(members::manifest(&members, MAX_MANIFEST, path)?, path)?;
     for (name, bytes) in &members {
         if *name == MANIFEST {
             continue;
@@ -215,22 +195,7 @@ pub fn check(bytes: &[u8], path: &Path) -> Result<Manifest> {
                 "it is not part of an adapter asset, or the manifest does not list it",
             ));
         };
-        if member.size != bytes.len() as u64 {
-            let reason = format!(
-                "it has {} bytes, the manifest says {}",
-                bytes.len(),
-                member.size
-            );
-            return Err(Error::member(path, name, reason));
-        }
-        let sha256 = hex(&Sha256::digest(bytes));
-        if member.sha256 != sha256 {
-            let reason = format!(
-                "its SHA-256 is {sha256}, the manifest says {}",
-                member.sha256
-            );
-            return Err(Error::member(path, name, reason));
-        }
+        members::check(member, name, bytes, path)?;
     }
     let present = |name: &str| members.iter().any(|(n, _)| *n == name);
     let required = manifest

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::slots::{Role, Slot, SlotModule};
+use sha2::{Digest, Sha256};
 use std::fs;
 
 fn table() -> SlotTable {

@@ -1,8 +1,8 @@
 //! The archive of a delta: the zip form of adapter assets, a manifest, and one member of new bytes per weight file.
 
+use super::MAX_MANIFEST;
 use super::manifest::{Manifest, WeightFile, is_delta};
-use super::{MANIFEST, MAX_MANIFEST};
-use crate::asset::{Member, hex, zip};
+use crate::asset::{MANIFEST, hex, members, zip};
 use crate::{Error, Result};
 use gesso_coreml::mmap::Mapped;
 use sha2::{Digest, Sha256};
@@ -13,22 +13,12 @@ use zip::Content;
 
 /// Writes the delta `file`: the members of `manifest.files` lie in `dir`. `manifest.members` is filled in.
 pub(super) fn write(file: &Path, dir: &Path, mut manifest: Manifest) -> Result<()> {
-    let mut contents = BTreeMap::new();
-    for changed in &manifest.files {
-        let content = Content::File(dir.join(&changed.data));
-        let mut hash = Sha256::new();
-        let mut size = 0;
-        zip::read_all(&content, |chunk| {
-            hash.update(chunk);
-            size += chunk.len() as u64;
-            Ok(())
-        })?;
-        let sha256 = hex(&hash.finalize());
-        manifest
-            .members
-            .insert(changed.data.clone(), Member { size, sha256 });
-        contents.insert(changed.data.clone(), content);
-    }
+    let mut contents: BTreeMap<_, _> = manifest
+        .files
+        .iter()
+        .map(|changed| (changed.data.clone(), Content::File(dir.join(&changed.data))))
+        .collect();
+    manifest.members.extend(members::listed(&contents)?);
     contents.insert(MANIFEST.into(), Content::Bytes(manifest.to_bytes(file)?));
     zip::write(file, &contents)
 }
@@ -108,29 +98,12 @@ pub fn check(bytes: &[u8], path: &Path) -> Result<Manifest> {
 /// As [`check`]; with the place of every member.
 fn checked(bytes: &[u8], path: &Path) -> Result<(Manifest, BTreeMap<String, Range<usize>>)> {
     let members = zip::read(bytes, path)?;
-    let manifest = members
-        .iter()
-        .find(|(name, _)| *name == MANIFEST)
-        .filter(|(_, bytes)| bytes.len() <= MAX_MANIFEST)
-        .ok_or_else(|| Error::AssetForm {
-            file: path.display().to_string(),
-            reason: "it has no `manifest.json`, or one above 64 MiB".into(),
-        })
-        .and_then(|(_, bytes)| Manifest::from_bytes(bytes, path))?;
+    let manifest = Manifest::from_bytes(members::manifest(&members, MAX_MANIFEST, path)?, path)?;
     for (name, bytes) in members.iter().filter(|(name, _)| *name != MANIFEST) {
         let Some(member) = manifest.members.get(*name) else {
             return Err(Error::member(path, name, "the manifest does not list it"));
         };
-        let (size, sha256) = (bytes.len() as u64, hex(&Sha256::digest(bytes)));
-        if member.size != size {
-            let reason = format!("it has {size} bytes, the manifest says {}", member.size);
-            return Err(Error::member(path, name, reason));
-        }
-        if member.sha256 != sha256 {
-            let expected = &member.sha256;
-            let reason = format!("its SHA-256 is {sha256}, the manifest says {expected}");
-            return Err(Error::member(path, name, reason));
-        }
+        members::check(member, name, bytes, path)?;
     }
     for file in &manifest.files {
         let found = members.iter().find(|(name, _)| *name == file.data);

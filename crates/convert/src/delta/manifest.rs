@@ -1,7 +1,7 @@
 //! `manifest.json` of a delta.
 
-use super::{KIND, MANIFEST, READER};
-use crate::asset::{Member, zip};
+use super::{KIND, READER};
+use crate::asset::{MANIFEST, Member, zip};
 use crate::merged::component_of;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};

@@ -21,6 +21,5 @@ const MIN_READER: u32 = 1;
 /// Says that an archive is a delta.
 const KIND: &str = "gesso.delta";
 
-const MANIFEST: &str = "manifest.json";
 /// Largest manifest that is read: a patch takes about 300 bytes, a large UNet has some thousand tensors.
 const MAX_MANIFEST: usize = 64 << 20;

@@ -3,7 +3,7 @@
 use crate::Outcome;
 use crate::args::Adapter;
 use crate::base::Base;
-use crate::commands::{Global, overwrite, print_json};
+use crate::commands::{Global, overwrite};
 use crate::progress::Line;
 use crate::source::{self, Weighted};
 use crate::table::{self, Table};
@@ -41,11 +41,7 @@ pub(super) fn run(options: &Adapter, global: Global) -> anyhow::Result<Outcome> 
     line.clear();
     staging.commit()?;
     if global.json {
-        let mut document = serde_json::to_value(&report)?;
-        document["schema"] = 1.into();
-        document["bytes"] = std::fs::metadata(&options.output)?.len().into();
-        document["seconds"] = start.elapsed().as_secs_f64().into();
-        print_json(&document)?;
+        super::print_document(&report, &options.output, start)?;
     } else {
         print(&report);
         super::print_written(&options.output, start)?;

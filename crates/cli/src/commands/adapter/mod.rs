@@ -12,6 +12,7 @@ use crate::table::Table;
 use crate::{Outcome, table};
 use gesso_convert::adapter::AdapterReport;
 use maker::Maker;
+use serde::Serialize;
 use std::path::Path;
 use std::time::Instant;
 
@@ -26,11 +27,7 @@ pub(super) fn run(options: &Adapter, global: Global) -> anyhow::Result<Outcome> 
     let base = Base::open(&options.base)?;
     let report = asset(options, &base, global)?;
     if global.json {
-        let mut document = serde_json::to_value(&report)?;
-        document["schema"] = 1.into();
-        document["bytes"] = std::fs::metadata(&options.output)?.len().into();
-        document["seconds"] = start.elapsed().as_secs_f64().into();
-        print_json(&document)?;
+        print_document(&report, &options.output, start)?;
     } else {
         print_report(&report);
         print_written(&options.output, start)?;
@@ -83,6 +80,15 @@ fn print_report(report: &AdapterReport) {
             t.module, t.algorithm, t.rank, t.kept
         );
     }
+}
+
+/// The report on one asset for machines, with its size and the time it took.
+fn print_document(report: &impl Serialize, output: &Path, start: Instant) -> anyhow::Result<()> {
+    let mut document = serde_json::to_value(report)?;
+    document["schema"] = 1.into();
+    document["bytes"] = std::fs::metadata(output)?.len().into();
+    document["seconds"] = start.elapsed().as_secs_f64().into();
+    print_json(&document)
 }
 
 fn print_written(output: &Path, start: Instant) -> anyhow::Result<()> {
