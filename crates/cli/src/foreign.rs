@@ -58,6 +58,7 @@ pub(crate) fn describe(folder: &Path) -> anyhow::Result<FolderInfo> {
             width,
             height,
             adapter_rank: 0,
+            adapter_sites: None,
             palettize: Vec::new(),
             loras: Vec::new(),
         },

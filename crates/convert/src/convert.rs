@@ -242,6 +242,7 @@ fn recipe_info(recipe: &Recipe, parts: &Parts, loras: &[BakedReport]) -> RecipeI
         width: parts.width,
         height: parts.height,
         adapter_rank: recipe.adapter_rank,
+        adapter_sites: recipe.slots().map(|s| s.sites.word().into()),
         palettize: recipe
             .palettize
             .iter()

@@ -81,6 +81,9 @@ pub struct RecipeInfo {
     pub height: usize,
     /// Rank of the slots; 0 for none.
     pub adapter_rank: usize,
+    /// Which modules have slots: `attention`, `attention+ff` or `all`; absent without slots.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub adapter_sites: Option<String>,
     /// Overrides of the palettization rule, pattern and bits, in order.
     pub palettize: Vec<(String, u8)>,
     /// LoRAs merged into the weights.

@@ -82,6 +82,10 @@ impl Facts<'_> {
         if let Some(table) = &built.slots {
             put("gesso.layout_hash", hex(&table.layout_hash()));
             put("gesso.adapter_rank", table.rank().to_string());
+            put(
+                "gesso.adapter_sites",
+                self.recipe.adapter_sites.word().into(),
+            );
             let rows = serde_json::to_string(table.rows()).map_err(|e| Error::Json {
                 file: "gesso.rows".into(),
                 reason: e.to_string(),

@@ -5,6 +5,7 @@ use crate::family::sd1::{
     TextOptions, UnetOptions, VaeOptions, text_encoder, unet, vae_decoder, vae_encoder,
 };
 use crate::recipe::{Part, Recipe};
+use crate::slots::SlotOptions;
 use crate::{Error, Result};
 use gesso_weights::{Checkpoint, Component};
 use std::collections::BTreeMap;
@@ -68,8 +69,10 @@ pub(crate) fn build(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<Parts> {
     };
     for &part in &recipe.parts {
         parts.plain.insert(part, builder.build(part, None)?);
-        if part.is_adaptable() && recipe.adapter_rank > 0 {
-            let twin = builder.build(part, Some(recipe.adapter_rank))?;
+        if part.is_adaptable()
+            && let Some(slots) = recipe.slots()
+        {
+            let twin = builder.build(part, Some(slots))?;
             parts.adaptable.insert(part, twin);
         }
     }
@@ -111,7 +114,7 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn build(&self, part: Part, adapter_rank: Option<usize>) -> Result<Built> {
+    fn build(&self, part: Part, slots: Option<SlotOptions>) -> Result<Built> {
         let (checkpoint, precision) = (self.checkpoint, self.recipe.precision);
         let vae = VaeOptions {
             height: self.height,
@@ -124,7 +127,7 @@ impl Builder<'_> {
                 &TextOptions {
                     tokens: TOKENS,
                     precision,
-                    adapter_rank,
+                    slots,
                 },
             ),
             Part::Unet => unet(
@@ -136,7 +139,7 @@ impl Builder<'_> {
                     tokens: TOKENS,
                     precision,
                     attention: self.recipe.attention,
-                    adapter_rank,
+                    slots,
                     controlnet_residuals: false,
                 },
             ),

@@ -5,6 +5,7 @@ use crate::built::Built;
 use crate::family::{Attention, Precision};
 use crate::merged::Baked;
 use crate::place::{self, Bits};
+use crate::slots::{Sites, SlotOptions};
 use crate::{Error, Result};
 use gesso_mil::{Binding, ValueData};
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,6 +87,8 @@ pub struct Recipe {
     pub attention: Attention,
     /// Rank R of the adapter slots, a multiple of 32; 0 for no adaptable packages.
     pub adapter_rank: usize,
+    /// Which modules have slots.
+    pub adapter_sites: Sites,
     /// LoRAs to be merged into the weights, before palettization.
     pub loras: Vec<Baked>,
     /// Exceptions from the palettization rule; the last match counts.
@@ -104,6 +107,7 @@ impl Default for Recipe {
             size: None,
             attention: Attention::SplitEinsum,
             adapter_rank: DEFAULT_ADAPTER_RANK,
+            adapter_sites: Sites::default(),
             loras: Vec::new(),
             palettize: Vec::new(),
             parts: Part::ALL.into(),
@@ -113,6 +117,14 @@ impl Default for Recipe {
 }
 
 impl Recipe {
+    /// The slots of the adaptable packages; none at rank 0.
+    pub fn slots(&self) -> Option<SlotOptions> {
+        (self.adapter_rank > 0).then_some(SlotOptions {
+            rank: self.adapter_rank,
+            sites: self.adapter_sites,
+        })
+    }
+
     /// Checks what can be checked without a checkpoint.
     ///
     /// Errors: [`Error::Recipe`] that names the option, what is possible and what was asked for.

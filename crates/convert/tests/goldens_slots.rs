@@ -6,6 +6,7 @@ mod rig;
 use gesso_convert::built::Built;
 use gesso_convert::family::sd1::{TextOptions, UnetOptions, text_encoder, unet};
 use gesso_convert::family::{Attention, Precision};
+use gesso_convert::slots::{Sites, SlotOptions};
 use gesso_engine::Tensor;
 use gesso_mil::ValueData;
 use gesso_testkit::{Golden, Tolerance, fixture};
@@ -14,8 +15,27 @@ use std::collections::BTreeMap;
 
 const FOLDER: &str = "goldens/lora/sd1";
 const RANK: usize = 32;
+const SLOTS: SlotOptions = SlotOptions {
+    rank: RANK,
+    sites: Sites::AttentionFeedForward,
+};
+const EVERYWHERE: SlotOptions = SlotOptions {
+    rank: RANK,
+    sites: Sites::All,
+};
 
-fn unet_with(rank: Option<usize>, attention: Attention, precision: Precision) -> Built {
+/// Every run of the golden: strengths of `a` and `b`.
+const RUNS: [(&str, f64, f64); 7] = [
+    ("base", 0.0, 0.0),
+    ("a_0", 0.0, 0.0),
+    ("a_0.5", 0.5, 0.0),
+    ("a_1", 1.0, 0.0),
+    ("a_-1", -1.0, 0.0),
+    ("b_1", 0.0, 1.0),
+    ("a_0.7_b_-0.4", 0.7, -0.4),
+];
+
+fn unet_with(slots: Option<SlotOptions>, attention: Attention, precision: Precision) -> Built {
     let options = UnetOptions {
         batch: 1,
         height: 16,
@@ -23,17 +43,17 @@ fn unet_with(rank: Option<usize>, attention: Attention, precision: Precision) ->
         tokens: 77,
         precision,
         attention,
-        adapter_rank: rank,
+        slots,
         controlnet_residuals: false,
     };
     unet(&rig::sd1_unet(), &options).unwrap()
 }
 
-fn text_with(rank: Option<usize>, precision: Precision) -> Built {
+fn text_with(slots: Option<SlotOptions>, precision: Precision) -> Built {
     let options = TextOptions {
         tokens: 77,
         precision,
-        adapter_rank: rank,
+        slots,
     };
     text_encoder(&rig::sd1_text(), &options).unwrap()
 }
@@ -80,11 +100,11 @@ impl Program {
 }
 
 /// The UNet in both flavours, and the text encoder, with the inputs of the golden.
-fn programs(golden: &Golden, rank: Option<usize>, precision: Precision) -> Vec<Program> {
+fn programs(golden: &Golden, slots: Option<SlotOptions>, precision: Precision) -> Vec<Program> {
     let mut programs: Vec<Program> = [Attention::Original, Attention::SplitEinsum]
         .map(|attention| Program {
             what: format!("unet {attention:?}"),
-            built: unet_with(rank, attention, precision),
+            built: unet_with(slots, attention, precision),
             inputs: unet_inputs(golden),
             outputs: vec![("noise_pred", "unet.{}.out.noise_pred")],
             golden: golden.clone(),
@@ -92,7 +112,7 @@ fn programs(golden: &Golden, rank: Option<usize>, precision: Precision) -> Vec<P
         .into();
     programs.push(Program {
         what: "text encoder".into(),
-        built: text_with(rank, precision),
+        built: text_with(slots, precision),
         inputs: text_inputs(golden),
         outputs: vec![
             ("last_hidden_state", "text_encoder.{}.out.last_hidden_state"),
@@ -107,21 +127,29 @@ fn programs(golden: &Golden, rank: Option<usize>, precision: Precision) -> Vec<P
 fn factors_in_the_slots_equal_merged_weights() {
     let golden = Golden::open(fixture(FOLDER).join("golden.safetensors"));
     let weights = rig::weights("goldens/models/sd1");
-    let factors = rig::kohya(&format!("{FOLDER}/a.safetensors"), &weights);
+    let a = rig::kohya(&format!("{FOLDER}/a.safetensors"), &weights);
+    let b = rig::kohya(&format!("{FOLDER}/b.safetensors"), &weights);
     for (precision, modes) in MODES {
-        for program in programs(&golden, Some(RANK), precision) {
-            let model = rig::model(&program.built, &weights);
-            let table = program.built.slots.as_ref().unwrap();
-            for (run, strength) in [("a_1", 1.0), ("a_0.5", 0.5), ("a_-1", -1.0)] {
-                let mut fed = rig::adapter_inputs(table, &factors, strength);
-                fed.extend(program.inputs.clone());
-                for mode in modes {
-                    let out = rig::predict(&model, &fed, mode, &[]);
-                    let tolerance = match mode {
-                        Mode::Fp16Weights => Tolerance::Adapter,
-                        _ => mode.tolerance(None),
-                    };
-                    program.judge("slots", run, mode, tolerance, &out);
+        for slots in [SLOTS, EVERYWHERE] {
+            for program in programs(&golden, Some(slots), precision) {
+                let model = rig::model(&program.built, &weights);
+                let table = program.built.slots.as_ref().unwrap();
+                for (run, of_a, of_b) in RUNS {
+                    if of_b != 0.0 && slots == SLOTS {
+                        // `b` changes convolutions.
+                        continue;
+                    }
+                    let mut fed = rig::adapter_inputs(table, &[(&a, of_a), (&b, of_b)]);
+                    fed.extend(program.inputs.clone());
+                    for mode in modes {
+                        let out = rig::predict(&model, &fed, mode, &[]);
+                        let tolerance = match mode {
+                            Mode::Fp16Weights => Tolerance::Adapter,
+                            _ => mode.tolerance(None),
+                        };
+                        let test = format!("slots {}", slots.sites.word());
+                        program.judge(&test, run, mode, tolerance, &out);
+                    }
                 }
             }
         }
@@ -134,12 +162,8 @@ fn merged_weights_follow_the_goldens() {
     let weights = rig::weights("goldens/models/sd1");
     let a = rig::kohya(&format!("{FOLDER}/a.safetensors"), &weights);
     let b = rig::kohya(&format!("{FOLDER}/b.safetensors"), &weights);
-    for (run, loras) in [
-        ("a_1", vec![(&a, 1.0)]),
-        ("b_1", vec![(&b, 1.0)]),
-        ("a_0.7_b_-0.4", vec![(&a, 0.7), (&b, -0.4)]),
-    ] {
-        let merged = rig::merged(&weights, &loras);
+    for (run, of_a, of_b) in RUNS {
+        let merged = rig::merged(&weights, &[(&a, of_a), (&b, of_b)]);
         for program in programs(&golden, None, Precision::Fp32) {
             let (mode, model) = (Mode::Fp32Fast, rig::model(&program.built, &merged));
             let out = rig::predict(&model, &program.inputs, mode, &[]);
@@ -152,17 +176,24 @@ fn merged_weights_follow_the_goldens() {
 fn without_an_adapter_nothing_changes() {
     let golden = Golden::open(fixture(FOLDER).join("golden.safetensors"));
     let weights = rig::weights("goldens/models/sd1");
+    let bits = |out: &BTreeMap<String, Tensor>| -> Vec<u32> {
+        let values = out.values().flat_map(|t| t.as_f32().unwrap());
+        values.map(|x| x.to_bits()).collect()
+    };
     for (precision, modes) in MODES {
         let plain = programs(&golden, None, precision);
-        for (plain, slotted) in plain.iter().zip(programs(&golden, Some(RANK), precision)) {
-            let a = rig::model(&plain.built, &weights);
-            let b = rig::model(&slotted.built, &weights);
-            for mode in modes {
-                let a = rig::predict(&a, &plain.inputs, mode, &[]);
-                let b = rig::predict(&b, &plain.inputs, mode, &[]);
-                assert_eq!(a, b, "{} in {mode:?}", plain.what);
-                if mode != Mode::Fp16Emulated {
-                    plain.judge("plain", "base", mode, mode.tolerance(None), &a);
+        for sites in Sites::ALL {
+            let slots = Some(SlotOptions { rank: RANK, sites });
+            for (plain, slotted) in plain.iter().zip(programs(&golden, slots, precision)) {
+                let a = rig::model(&plain.built, &weights);
+                let b = rig::model(&slotted.built, &weights);
+                for mode in modes {
+                    let a = rig::predict(&a, &plain.inputs, mode, &[]);
+                    let b = rig::predict(&b, &plain.inputs, mode, &[]);
+                    assert_eq!(bits(&a), bits(&b), "{} in {mode:?}", plain.what);
+                    if mode != Mode::Fp16Emulated {
+                        plain.judge("plain", "base", mode, mode.tolerance(None), &a);
+                    }
                 }
             }
         }
@@ -185,10 +216,8 @@ fn keys(built: &Built) -> Vec<String> {
 fn slots_leave_the_weights_alone() {
     let golden = Golden::open(fixture(FOLDER).join("golden.safetensors"));
     let plain = programs(&golden, None, Precision::Fp16);
-    for (plain, slotted) in plain
-        .iter()
-        .zip(programs(&golden, Some(RANK), Precision::Fp16))
-    {
+    let slotted = [SLOTS, EVERYWHERE].map(|s| programs(&golden, Some(s), Precision::Fp16));
+    for (plain, slotted) in plain.iter().cycle().zip(slotted.into_iter().flatten()) {
         assert_eq!(keys(&plain.built), keys(&slotted.built), "{}", plain.what);
         assert_eq!(plain.built.generated, slotted.built.generated);
         let table = slotted.built.slots.unwrap();

@@ -31,7 +31,7 @@ fn check(
         let options = TextOptions {
             tokens,
             precision,
-            adapter_rank: None,
+            slots: None,
         };
         let built = text_encoder(config, &options).unwrap();
         let model = rig::model(&built, weights);

@@ -27,7 +27,7 @@ fn options(
         tokens,
         precision,
         attention,
-        adapter_rank: None,
+        slots: None,
         controlnet_residuals: false,
     }
 }

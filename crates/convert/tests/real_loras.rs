@@ -10,7 +10,7 @@ use gesso_convert::asset::Asset;
 use gesso_convert::family::sd1::{TextOptions, UnetOptions, text_encoder, unet};
 use gesso_convert::family::{Attention, Precision};
 use gesso_convert::folder::{FolderInfo, OriginInfo, RecipeInfo, SlotsInfo};
-use gesso_convert::slots::Role;
+use gesso_convert::slots::{Role, SlotOptions};
 use gesso_engine::{Kernels, Model, RunOptions};
 use gesso_testkit::{fixture, shared};
 use gesso_weights::lora::{Lora, ResolveOptions, ResolvedLora};
@@ -48,7 +48,7 @@ fn base() -> FolderInfo {
             tokens: 77,
             precision: Precision::Fp16,
             attention: Attention::SplitEinsum,
-            adapter_rank: Some(32),
+            slots: Some(SlotOptions::of_rank(32)),
             controlnet_residuals: false,
         },
     );
@@ -57,7 +57,7 @@ fn base() -> FolderInfo {
         &TextOptions {
             tokens: 77,
             precision: Precision::Fp16,
-            adapter_rank: Some(32),
+            slots: Some(SlotOptions::of_rank(32)),
         },
     );
     let slots = [("unet", unet), ("text_encoder", text)]
@@ -82,6 +82,7 @@ fn base() -> FolderInfo {
             width: 512,
             height: 512,
             adapter_rank: 32,
+            adapter_sites: None,
             palettize: Vec::new(),
             loras: Vec::new(),
         },

@@ -6,6 +6,7 @@ use gesso_convert::family::sd1::{
     TextOptions, UnetOptions, VaeOptions, text_encoder, unet, vae_decoder, vae_encoder,
 };
 use gesso_convert::family::{Attention, Precision};
+use gesso_convert::slots::{Sites, SlotOptions};
 use gesso_mil::{DType, Program, ValueData};
 use gesso_weights::{TextActivation, TextConfig, UnetConfig, VaeConfig};
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,7 +40,7 @@ fn unet_options() -> UnetOptions {
         tokens: 77,
         precision: Precision::Fp16,
         attention: Attention::SplitEinsum,
-        adapter_rank: None,
+        slots: None,
         controlnet_residuals: false,
     }
 }
@@ -64,7 +65,7 @@ fn text_options() -> TextOptions {
     TextOptions {
         tokens: 77,
         precision: Precision::Fp16,
-        adapter_rank: None,
+        slots: None,
     }
 }
 
@@ -92,24 +93,24 @@ fn vae_options() -> VaeOptions {
 fn all() -> Vec<(String, Built)> {
     let mut all = Vec::new();
     for precision in [Precision::Fp16, Precision::Fp32] {
-        for adapter_rank in [None, Some(32)] {
+        for slots in [None, Some(SlotOptions::of_rank(32))] {
             for attention in [Attention::Original, Attention::SplitEinsum] {
                 let options = UnetOptions {
                     precision,
                     attention,
-                    adapter_rank,
-                    controlnet_residuals: adapter_rank.is_none(),
+                    slots,
+                    controlnet_residuals: slots.is_none(),
                     ..unet_options()
                 };
-                let what = format!("unet {precision:?} {attention:?} {adapter_rank:?}");
+                let what = format!("unet {precision:?} {attention:?} {slots:?}");
                 all.push((what, unet(&unet_config(), &options).unwrap()));
             }
             let options = TextOptions {
                 precision,
-                adapter_rank,
+                slots,
                 ..text_options()
             };
-            let what = format!("text encoder {precision:?} {adapter_rank:?}");
+            let what = format!("text encoder {precision:?} {slots:?}");
             all.push((what, text_encoder(&text_config(), &options).unwrap()));
         }
         let options = VaeOptions {
@@ -262,11 +263,11 @@ fn controlnet_residuals_have_the_shapes_of_the_skips() {
 
 #[test]
 fn attention_flavours_differ_in_the_einsum_op() {
-    for adapter_rank in [None, Some(32)] {
+    for slots in [None, Some(SlotOptions::of_rank(32))] {
         let of = |attention| {
             let options = UnetOptions {
                 attention,
-                adapter_rank,
+                slots,
                 ..unet_options()
             };
             unet(&unet_config(), &options).unwrap()
@@ -280,7 +281,7 @@ fn attention_flavours_differ_in_the_einsum_op() {
 #[test]
 fn slots_cover_attention_feed_forward_and_projections() {
     let options = UnetOptions {
-        adapter_rank: Some(32),
+        slots: Some(SlotOptions::of_rank(32)),
         ..unet_options()
     };
     let built = unet(&unet_config(), &options).unwrap();
@@ -299,7 +300,7 @@ fn slots_cover_attention_feed_forward_and_projections() {
     assert_eq!(declared, widths);
 
     let options = TextOptions {
-        adapter_rank: Some(32),
+        slots: Some(SlotOptions::of_rank(32)),
         ..text_options()
     };
     let table = text_encoder(&text_config(), &options)
@@ -312,17 +313,82 @@ fn slots_cover_attention_feed_forward_and_projections() {
 }
 
 #[test]
+fn sites_choose_the_modules() {
+    let table = |sites| {
+        let slots = Some(SlotOptions { rank: 32, sites });
+        let options = UnetOptions {
+            slots,
+            ..unet_options()
+        };
+        let built = unet(&unet_config(), &options).unwrap();
+        let options = TextOptions {
+            slots,
+            ..text_options()
+        };
+        let text = text_encoder(&text_config(), &options).unwrap();
+        (built.slots.unwrap(), text.slots.unwrap())
+    };
+    let (attention, text) = table(Sites::Attention);
+    assert_eq!(attention.modules().len(), 16 * 2 * 4);
+    assert_eq!(text.modules().len(), 12 * 4);
+    let (all, text) = table(Sites::All);
+    assert_eq!(text.modules().len(), 12 * 6);
+    // Every weight of at least two dimensions is that of a module, and every module has one.
+    let plain = unet(&unet_config(), &unet_options()).unwrap();
+    let layers: Vec<(String, Vec<usize>)> = weights(&plain)
+        .filter(|(_, shape)| shape.len() == 4 && shape[0] > 1)
+        .collect();
+    // Factors `down [R, I·k²]` and `up [O, R]` of every layer, and nothing else.
+    let sides = layers
+        .iter()
+        .map(|(_, s)| s[0] + s[1..].iter().product::<usize>());
+    assert_eq!(all.elements(), 32 * sides.sum::<usize>() as u64);
+    let mut layers: Vec<String> = layers.into_iter().map(|(key, _)| key).collect();
+    let mut modules: Vec<String> = all
+        .modules()
+        .iter()
+        .map(|m| format!("{}:{}.weight", m.component, m.module))
+        .collect();
+    layers.sort();
+    modules.sort();
+    assert_eq!(layers, modules);
+    let kernels = |k| all.modules().iter().filter(|m| m.kernel == k).count();
+    // 22 resnets with two each, 3 downsamplers, 3 upsamplers, conv_in, conv_out.
+    assert_eq!(kernels(3), 22 * 2 + 3 + 3 + 2);
+    // 16 transformers; time_emb_proj of every resnet, 14 shortcuts, two layers of the time embedding.
+    assert_eq!(kernels(1), 16 * 12 + 22 + 14 + 2);
+    assert_eq!((all.elements() as f64 * 2.0 / 1e6).round(), 68.0);
+    let (default, _) = table(Sites::AttentionFeedForward);
+    let hashes = [attention, default, all].map(|t| t.layout_hash());
+    assert!(hashes[0] != hashes[1] && hashes[1] != hashes[2]);
+}
+
+/// External weights with their shapes.
+fn weights(built: &Built) -> impl Iterator<Item = (String, Vec<usize>)> + '_ {
+    let body = built.function.body().unwrap();
+    body.operations.iter().filter_map(|op| {
+        let value = op.attributes.get("val")?;
+        match &value.data {
+            gesso_mil::ValueData::External { key } => {
+                Some((key.clone(), value.ty.as_tensor()?.shape()?))
+            }
+            _ => None,
+        }
+    })
+}
+
+#[test]
 fn the_layout_depends_on_the_modules_alone() {
     let hash = |options: UnetOptions| {
         let built = unet(&unet_config(), &options).unwrap();
         built.slots.unwrap().layout_hash()
     };
     let first = UnetOptions {
-        adapter_rank: Some(32),
+        slots: Some(SlotOptions::of_rank(32)),
         ..unet_options()
     };
     let other = UnetOptions {
-        adapter_rank: Some(64),
+        slots: Some(SlotOptions::of_rank(64)),
         batch: 1,
         height: 96,
         width: 32,
@@ -371,7 +437,7 @@ fn what_does_not_fit_together_is_refused() {
         refused(
             unet_config(),
             UnetOptions {
-                adapter_rank: Some(20),
+                slots: Some(SlotOptions::of_rank(20)),
                 ..unet_options()
             }
         ),

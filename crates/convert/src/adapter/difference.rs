@@ -62,19 +62,18 @@ impl<'a> Module<'a> {
             .modules()
             .iter()
             .find(|m| m.component == component.as_str() && m.module == path)
-            .ok_or_else(|| {
-                no_slot("no slot: not an attention, feed-forward or projection layer")
-            })?;
+            .ok_or_else(|| no_slot("no slot"))?;
         for (adapter, _) in &parts {
             let bias = adapter.bias_delta(&vec![0.0; slot.outputs]);
             if !matches!(bias, Ok(None)) {
                 return Err(no_slot("it changes the bias"));
             }
-            let (outputs, inputs) = sides(adapter);
-            if (outputs, inputs) != (slot.outputs, slot.inputs) {
+            let wanted = (slot.outputs, slot.inputs, slot.taps());
+            let (outputs, inputs, taps) = sides(adapter);
+            if (outputs, inputs, taps) != wanted {
                 return Err(Refusal::NoSlot(format!(
-                    "it is {outputs}x{inputs}, the slot {}x{}",
-                    slot.outputs, slot.inputs
+                    "it is {outputs}x{inputs} with {taps} taps, the slot {}x{} with {}",
+                    slot.outputs, slot.inputs, wanted.2
                 )));
             }
             if adapter.reads_base() && !has_weights {
@@ -88,6 +87,11 @@ impl<'a> Module<'a> {
             slot,
             slots: table.rank(),
         })
+    }
+
+    /// Columns of the weight as a matrix, I · k².
+    fn inputs(&self) -> usize {
+        self.slot.inputs * self.slot.taps()
     }
 
     /// `<component>:<path>`.
@@ -106,7 +110,8 @@ impl<'a> Module<'a> {
                 return Err(self.not_low_rank(limits.name));
             }
             let whole = self.whole(limits.weights)?;
-            return Ok(self.approximated(&whole, self.slot.inputs.min(self.slot.outputs), limit));
+            let shorter = self.inputs().min(self.slot.outputs);
+            return Ok(self.approximated(&whole, shorter, limit));
         };
         let rank: usize = factors.iter().map(|f| f.rank).sum();
         if rank > limit && limits.exact {
@@ -160,7 +165,7 @@ impl<'a> Module<'a> {
 
     /// Σ strength · ΔW `[O, I]`.
     fn whole(&self, weights: Option<BaseWeights<'_>>) -> Result<Vec<f32>> {
-        let mut sum = vec![0.0; self.slot.outputs * self.slot.inputs];
+        let mut sum = vec![0.0; self.slot.outputs * self.inputs()];
         let base = match weights {
             Some(weights) if self.parts.iter().any(|(a, _)| a.reads_base()) => {
                 weights.weight(self.component, self.path)?
@@ -182,7 +187,7 @@ impl<'a> Module<'a> {
         rank: usize,
         limit: usize,
     ) -> (LowRank, Option<TruncatedModule>) {
-        let (factors, lost) = approximate(whole, self.slot.outputs, self.slot.inputs, limit);
+        let (factors, lost) = approximate(whole, self.slot.outputs, self.inputs(), limit);
         let truncated = self.truncated(rank, factors.rank, lost);
         (factors, Some(truncated))
     }
@@ -215,11 +220,12 @@ impl<'a> Module<'a> {
     }
 }
 
-/// `(O, I)` of the weight, kernel included.
-fn sides(adapter: &Adapter) -> (usize, usize) {
+/// Output width, input width and elements of the kernel.
+fn sides(adapter: &Adapter) -> (usize, usize, usize) {
     match adapter.weight_shape() {
-        [outputs, rest @ ..] => (*outputs, rest.iter().product()),
-        [] => (0, 0),
+        [outputs, inputs, kernel @ ..] => (*outputs, *inputs, kernel.iter().product()),
+        [outputs] => (*outputs, 1, 1),
+        [] => (0, 0, 0),
     }
 }
 

@@ -81,9 +81,11 @@ pub(crate) struct ComponentFactors {
     pub tensors: BTreeMap<usize, Vec<f32>>,
 }
 
-/// fp16 factors of one module: `down [r, I]` and `up` transposed, `[r, O]`.
+/// fp16 factors of one module: `down [r, taps, I]` and `up` transposed, `[r, O]`.
 struct Balanced {
     rank: usize,
+    /// Elements of the kernel: `down` is `[r, taps, I]`.
+    taps: usize,
     down: Vec<f32>,
     up: Vec<f32>,
 }
@@ -120,7 +122,8 @@ pub(super) fn compute(
         .par_iter()
         .map(|module| {
             let (factors, truncated) = module.factors(limits)?;
-            Ok((balance(&factors, &module.key())?, truncated))
+            let taps = module.slot.taps();
+            Ok((balance(&factors, taps, &module.key())?, truncated))
         })
         .collect();
     let mut report = AdapterReport {
@@ -217,16 +220,21 @@ fn listing(mut names: Vec<String>) -> String {
 }
 
 /// Folds the scale into `up` and moves a power of two between row i of `down` and column i of `up`, so that their largest
-/// absolute values differ by a factor below 4; then rounds once to fp16.
-fn balance(factors: &LowRank, key: &str) -> Result<Balanced> {
+/// absolute values differ by a factor below 4; then rounds once to fp16. Of a convolution with `taps` elements in its kernel a row
+/// of `down` is turned from `[I, taps]` to `[taps, I]`.
+fn balance(factors: &LowRank, taps: usize, key: &str) -> Result<Balanced> {
     let (inputs, outputs, rank) = (factors.inputs(), factors.outputs(), factors.rank);
     let mut balanced = Balanced {
         rank,
+        taps,
         down: Vec::with_capacity(rank * inputs),
         up: Vec::with_capacity(rank * outputs),
     };
     for (i, row) in factors.down.chunks_exact(inputs.max(1)).enumerate() {
-        let down: Vec<f64> = row.iter().map(|&v| f64::from(v)).collect();
+        let down: Vec<f64> = (0..taps)
+            .flat_map(|tap| row.iter().skip(tap).step_by(taps.max(1)))
+            .map(|&v| f64::from(v))
+            .collect();
         let up: Vec<f64> = factors
             .up
             .iter()
@@ -270,8 +278,11 @@ fn arrange(component: &str, modules: &BTreeMap<&str, Balanced>) -> ComponentFact
     let mut rows = Vec::with_capacity(2 * modules.len());
     let mut tensors: BTreeMap<usize, Vec<f32>> = BTreeMap::new();
     for (&path, module) in modules {
-        for (role, factor) in [(Role::Down, &module.down), (Role::Up, &module.up)] {
-            let width = factor.len().checked_div(module.rank).unwrap_or(0);
+        for (role, factor, taps) in [
+            (Role::Down, &module.down, module.taps),
+            (Role::Up, &module.up, 1),
+        ] {
+            let width = factor.len().checked_div(module.rank * taps).unwrap_or(0);
             let row = next.entry(width).or_default();
             rows.push(Slot {
                 component: component.into(),
@@ -279,11 +290,12 @@ fn arrange(component: &str, modules: &BTreeMap<&str, Balanced>) -> ComponentFact
                 width,
                 role,
                 row: *row,
+                taps,
             });
-            *row += 1;
+            *row += taps;
             let tensor = tensors.entry(width).or_default();
             tensor.extend(factor);
-            tensor.resize(tensor.len() + (rank - module.rank) * width, 0.0);
+            tensor.resize(tensor.len() + (rank - module.rank) * taps * width, 0.0);
         }
     }
     ComponentFactors {
@@ -308,7 +320,7 @@ mod tests {
             up: up.clone(),
             scale: 0.5,
         };
-        let balanced = balance(&factors, "unet:a").unwrap();
+        let balanced = balance(&factors, 1, "unet:a").unwrap();
         for o in 0..2 {
             for i in 0..2 {
                 let wanted: f64 = (0..2)
@@ -334,6 +346,36 @@ mod tests {
     }
 
     #[test]
+    fn a_convolution_has_its_taps_outside_its_inputs() {
+        // down [1, I = 2, k² = 4], padded to rank 2.
+        let factors = LowRank {
+            rank: 1,
+            down: (1..=8).map(|x| x as f32).collect(),
+            up: vec![8.0],
+            scale: 1.0,
+        };
+        let balanced = balance(&factors, 4, "unet:a").unwrap();
+        let wanted = [1.0, 5.0, 2.0, 6.0, 3.0, 7.0, 4.0, 8.0];
+        assert_eq!(balanced.down, wanted);
+        let two = Balanced {
+            rank: 2,
+            taps: 1,
+            down: vec![1.0; 4],
+            up: vec![1.0; 2],
+        };
+        let factors = arrange("unet", &BTreeMap::from([("a", balanced), ("b", two)]));
+        let rows: Vec<_> = factors
+            .rows
+            .iter()
+            .map(|s| (s.width, s.row, s.taps))
+            .collect();
+        assert_eq!(rows, [(2, 0, 4), (1, 0, 1), (2, 4, 1), (1, 1, 1)]);
+        let wanted = [&wanted[..], &[0.0; 8], &[1.0; 4]].concat();
+        assert_eq!(factors.tensors[&2], wanted);
+        assert_eq!(factors.tensors[&1], [8.0, 0.0, 1.0, 1.0]);
+    }
+
+    #[test]
     fn a_zero_row_stays_zero() {
         let factors = LowRank {
             rank: 1,
@@ -341,7 +383,7 @@ mod tests {
             up: vec![1.0],
             scale: 1.0,
         };
-        let balanced = balance(&factors, "unet:a").unwrap();
+        let balanced = balance(&factors, 1, "unet:a").unwrap();
         assert_eq!(balanced.down, [0.0, 0.0]);
         assert_eq!(balanced.up, [1.0]);
     }
@@ -354,7 +396,7 @@ mod tests {
             up: vec![1e20],
             scale: 1.0,
         };
-        let message = balance(&factors, "unet:a").err().map(|e| e.to_string());
+        let message = balance(&factors, 1, "unet:a").err().map(|e| e.to_string());
         assert!(message.is_some_and(|m| m.starts_with("tensor `unet:a` holds ")));
     }
 
@@ -362,6 +404,7 @@ mod tests {
     fn smaller_ranks_are_padded_with_zeros() {
         let module = |rank: usize| Balanced {
             rank,
+            taps: 1,
             down: vec![1.0; 2 * rank],
             up: vec![1.0; 2 * rank],
         };

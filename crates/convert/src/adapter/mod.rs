@@ -218,9 +218,13 @@ fn manifest(
             ))
         })
         .collect();
+    let has_taps = components
+        .values()
+        .any(|c| c.rows.iter().any(|row| row.taps > 1));
     Manifest {
         schema: asset::SCHEMA,
         min_reader: match base_source_hash {
+            _ if has_taps => asset::READER_OF_TAPS,
             Some(_) => asset::READER_OF_SOURCE,
             None => asset::MIN_READER,
         },

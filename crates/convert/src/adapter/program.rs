@@ -33,7 +33,9 @@ pub(crate) fn build(factors: &ComponentFactors) -> Result<Built> {
                 .rows
                 .iter()
                 .filter(|row| row.width == width)
-                .map(|row| f32::from(u8::from(row.role == role)))
+                .flat_map(|row| {
+                    std::iter::repeat_n(f32::from(u8::from(row.role == role)), row.taps)
+                })
                 .collect()
         };
         let (up, down) = (mask(Role::Up), mask(Role::Down));

@@ -30,8 +30,8 @@ pub struct SlotTensor {
 /// The inputs `adapter_W [n_W, R, W]` of the program whose rows are `table`, R being the table's rank.
 ///
 /// Every adapter's rows are looked up by component, module and role. Within one module the adapters lie one after the other
-/// along the rank, in the order of the list; each takes its own rank r, also where its module is padded with zeros; the rest is
-/// zero. Rows of `up` are multiplied by the adapter's strength (in f32). The sum of `up · down` over the rank is therefore
+/// along the rank (outside the taps of a convolution), in the order of the list; each takes its own rank r, also where its module
+/// is padded with zeros; the rest is zero. Rows of `up` are multiplied by the adapter's strength (in f32). The sum of `up · down` over the rank is therefore
 /// Σ strength · ΔW. Factors that a package computed with a scale other than 1 carry that scale already.
 ///
 /// Errors: [`Error::Stack`] when a module's ranks add up to more than R, with the R that would do; [`Error::Layout`] for a row
@@ -61,7 +61,7 @@ pub fn stack(
             let start = taken
                 .entry((&row.component, &row.module, row.role))
                 .or_default();
-            let at = (slot.row * rank + *start) * slot.width;
+            let at = (slot.row * rank + *start * slot.taps) * slot.width;
             *start += factors.rank;
             let to = inputs
                 .get_mut(&SlotTable::input_name(slot.width))
@@ -76,10 +76,14 @@ pub fn stack(
     Ok(inputs)
 }
 
-/// The `[r, W]` of one row.
+/// The `[r, taps, W]` of one factor.
 fn source<'a>(factors: &'a Factors, row: &Slot) -> Result<&'a [f32]> {
     let name = SlotTable::input_name(row.width);
-    let rows = factors.rows.iter().filter(|r| r.width == row.width).count();
+    let rows = factors
+        .rows
+        .iter()
+        .filter(|r| r.width == row.width)
+        .fold(0usize, |n, r| n.saturating_add(r.taps));
     let size = factors.rank.saturating_mul(row.width);
     let tensor = factors.tensors.get(&name).map_or(&[][..], |t| t);
     let wrong = || Error::Factors {
@@ -92,16 +96,17 @@ fn source<'a>(factors: &'a Factors, row: &Slot) -> Result<&'a [f32]> {
         return Err(wrong());
     }
     let start = row.row.checked_mul(size).ok_or_else(wrong)?;
+    let length = row.taps.checked_mul(size).ok_or_else(wrong)?;
     tensor
         .get(start..)
-        .and_then(|rest| rest.get(..size))
+        .and_then(|rest| rest.get(..length))
         .ok_or_else(wrong)
 }
 
 fn slot<'a>(factors: &Factors, row: &Slot, table: &'a SlotTable) -> Result<&'a Slot> {
     table
         .row(&row.component, &row.module, row.role)
-        .filter(|slot| slot.width == row.width)
+        .filter(|slot| (slot.width, slot.taps) == (row.width, row.taps))
         .ok_or_else(|| misfit(factors, row, table))
 }
 
@@ -151,6 +156,7 @@ mod tests {
             module: module.into(),
             inputs,
             outputs,
+            kernel: 1,
         };
         SlotTable::new(rank, vec![module("a", 2, 3), module("b", 3, 3)])
     }
@@ -196,6 +202,52 @@ mod tests {
         let up_of_a = [[1.0; 3], [-3.0; 3], [-3.0; 3], [0.0; 3]].concat();
         assert_eq!(three.data[..12], up_of_a);
         assert!(three.data[12..].iter().all(|&v| v == 0.0));
+    }
+
+    #[test]
+    fn convolutions_are_stacked_outside_their_taps() {
+        let row = |role, width, row, taps| Slot {
+            component: "unet".into(),
+            module: "c".into(),
+            width,
+            role,
+            row,
+            taps,
+        };
+        let conv = |rank: usize, first: f32| Factors {
+            adapter: "c".into(),
+            rank,
+            rows: vec![row(Role::Down, 1, 0, 4), row(Role::Up, 2, 0, 1)],
+            tensors: BTreeMap::from([
+                (
+                    "adapter_1".into(),
+                    (0..4 * rank).map(|i| first + i as f32).collect(),
+                ),
+                ("adapter_2".into(), vec![1.0; 2 * rank]),
+            ]),
+        };
+        let module = |module: &str, kernel| SlotModule {
+            component: "unet".into(),
+            module: module.into(),
+            inputs: 1,
+            outputs: 2,
+            kernel,
+        };
+        let table = SlotTable::new(4, vec![module("a", 1), module("c", 2)]);
+        let (a, b) = (conv(1, 1.0), conv(2, 10.0));
+        let inputs = stack(&[(&a, 1.0), (&b, 1.0)], &table).unwrap();
+        let one = &inputs["adapter_1"];
+        assert_eq!(one.shape, [5, 4, 1]);
+        assert_eq!(one.data[..8], [0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(
+            one.data[8..16],
+            [10.0, 11.0, 12.0, 13.0, 14.0, 15.0, 16.0, 17.0]
+        );
+        assert_eq!(one.data[16..], [0.0; 4]);
+        let mut pointwise = conv(1, 1.0);
+        pointwise.rows[0].taps = 1;
+        pointwise.tensors.insert("adapter_1".into(), vec![1.0]);
+        assert!(stack(&[(&pointwise, 1.0)], &table).is_err());
     }
 
     #[test]

@@ -11,6 +11,8 @@ use std::path::Path;
 const MAX_RANK: usize = 4096;
 /// Largest width that a reader accepts; no dimension of an input may be larger.
 const MAX_WIDTH: usize = 16384;
+/// Most elements of a kernel that a reader accepts.
+const MAX_TAPS: usize = 49;
 
 /// What an adapter asset says about itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -151,12 +153,12 @@ impl Manifest {
             if row.width == 0 || row.width > MAX_WIDTH {
                 return Some(format!("{name}: width {}", row.width));
             }
-            if !seen.insert((&row.component, &row.module, row.role))
-                || !rows
-                    .entry((&row.component, row.width))
-                    .or_default()
-                    .insert(row.row)
-            {
+            if row.taps == 0 || row.taps > MAX_TAPS || (row.role == Role::Up && row.taps != 1) {
+                return Some(format!("{name}: {} taps", row.taps));
+            }
+            let taken = rows.entry((&row.component, row.width)).or_default();
+            let new = (0..row.taps).all(|tap| taken.insert(row.row.saturating_add(tap)));
+            if !seen.insert((&row.component, &row.module, row.role)) || !new {
                 return Some(format!("{name}: listed twice"));
             }
         }

@@ -19,11 +19,13 @@ use zip::Content;
 /// Version of the manifest's form.
 pub const SCHEMA: u32 = 1;
 /// Version of this reader.
-pub const READER: u32 = 2;
+pub const READER: u32 = 3;
 /// Oldest reader that understands what this crate writes.
 pub(crate) const MIN_READER: u32 = 1;
 /// Oldest reader that checks the base's source hash.
 pub(crate) const READER_OF_SOURCE: u32 = 2;
+/// Oldest reader that knows factors of several taps.
+pub(crate) const READER_OF_TAPS: u32 = 3;
 /// Says that a zip is an adapter asset.
 pub(crate) const KIND: &str = "gesso.adapter";
 

@@ -7,6 +7,7 @@ use std::fs;
 
 fn table() -> SlotTable {
     let module = |module: &str, inputs, outputs| SlotModule {
+        kernel: 1,
         component: "unet".into(),
         module: module.into(),
         inputs,
@@ -17,6 +18,7 @@ fn table() -> SlotTable {
 
 fn manifest() -> Manifest {
     let row = |role, width| Slot {
+        taps: 1,
         component: "unet".into(),
         module: "a".into(),
         width,
@@ -251,12 +253,15 @@ fn manifests_that_make_no_sense_are_refused() {
         Asset::open(&file).unwrap_err().to_string()
     };
     assert!(message(&|m| m.kind = "other".into()).contains("`kind` is `other`"));
-    assert!(message(&|m| m.min_reader = 3).contains("needs a reader of version 3, this one is 2"));
+    assert!(message(&|m| m.min_reader = 4).contains("needs a reader of version 4, this one is 3"));
     assert!(message(&|m| m.rows[1].row = 1).contains("not numbered from 0"));
     assert!(message(&|m| m.rows[1].row = usize::MAX).contains("not numbered from 0"));
     assert!(message(&|m| m.rows[1] = m.rows[0].clone()).contains("listed twice"));
     assert!(message(&|m| m.rows[0].component = "vae".into()).contains("not among `components`"));
     assert!(message(&|m| m.rows[0].width = 1 << 20).contains("width 1048576"));
+    assert!(message(&|m| m.rows[0].taps = 0).contains("0 taps"));
+    assert!(message(&|m| m.rows[0].taps = 50).contains("50 taps"));
+    assert!(message(&|m| m.rows[1].taps = 9).contains("9 taps"));
     assert!(message(&|m| m.components.get_mut("unet").unwrap().rank = 0).contains("rank 0"));
 }
 

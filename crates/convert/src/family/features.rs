@@ -4,7 +4,7 @@ use super::adapted::slot_features;
 use super::graph::Graph;
 use crate::Result;
 use crate::built::{Built, Feature};
-use crate::slots::{SlotModule, SlotTable};
+use crate::slots::{SlotModule, SlotOptions, SlotTable};
 use gesso_mil::{DType, TensorType, Var};
 
 impl Graph {
@@ -62,19 +62,19 @@ impl Graph {
     }
 }
 
-/// Builds a function with slots of rank `rank`, or without.
+/// Builds a function with slots, or without.
 ///
-/// `assemble` declares the features that an app feeds, calls [`Graph::declare_slots`] with the table it is given, and adds the
-/// body. With slots it runs twice: the plain run says which modules there are.
+/// `assemble` makes a graph with the sites of `slots`, declares the features that an app feeds, calls [`Graph::declare_slots`]
+/// with the table it is given, and adds the body. With slots it runs twice: the plain run says which modules there are.
 pub(crate) fn built(
-    rank: Option<usize>,
+    slots: Option<SlotOptions>,
     assemble: impl Fn(Option<&SlotTable>) -> Result<Graph>,
 ) -> Result<Built> {
     let (plain, modules) = assemble(None)?.into_built();
-    let Some(rank) = rank else {
+    let Some(slots) = slots else {
         return Ok(plain);
     };
-    let table = SlotTable::new(rank, modules);
+    let table = SlotTable::new(slots.rank, modules);
     let graph = assemble(Some(&table))?;
     let dtype = graph.dtype;
     let (mut built, _) = graph.into_built();

@@ -4,7 +4,7 @@ use super::{OPSET, Precision};
 use crate::built::{Feature, GENERATED};
 use crate::family::adapted::Slots;
 use crate::family::exact::{Factor, factor};
-use crate::slots::SlotModule;
+use crate::slots::{Sites, SlotModule, SlotOptions};
 use crate::{Error, Result};
 use gesso_mil::{Arg, Builder, DType, TensorType, Value, Var};
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +46,8 @@ pub(crate) struct Graph {
     /// The modules with a slot that were built so far.
     pub(crate) adaptable: Vec<SlotModule>,
     pub(super) slots: Option<Slots>,
+    /// Which modules have slots.
+    pub(super) sites: Sites,
     pub(super) inputs: Vec<Feature>,
     pub(super) outputs: Vec<Feature>,
     pub(super) returned: Vec<Var>,
@@ -94,9 +96,22 @@ impl Graph {
             component,
             adaptable: Vec::new(),
             slots: None,
+            sites: Sites::default(),
             inputs: Vec::new(),
             outputs: Vec::new(),
             returned: Vec::new(),
+        }
+    }
+
+    /// A graph whose modules may have these slots.
+    pub(crate) fn with_slots(
+        component: &'static str,
+        precision: Precision,
+        slots: Option<SlotOptions>,
+    ) -> Self {
+        Self {
+            sites: slots.map_or_else(Sites::default, |s| s.sites),
+            ..Self::new(component, precision)
         }
     }
 

@@ -328,11 +328,10 @@ pub(crate) fn merged(weights: &Weights, loras: &[(&BTreeMap<String, Factors>, f6
     merged
 }
 
-/// The inputs `adapter_W` that carry `factors` at `strength`, rows below the adapter's rank zero.
+/// The inputs `adapter_W` that carry `loras`, each at its strength, one after the other along the rank; the rest is zero.
 pub(crate) fn adapter_inputs(
     table: &SlotTable,
-    factors: &BTreeMap<String, Factors>,
-    strength: f64,
+    loras: &[(&BTreeMap<String, Factors>, f64)],
 ) -> BTreeMap<String, Tensor> {
     let rank = table.rank();
     let mut data: BTreeMap<usize, Vec<f32>> = table
@@ -341,17 +340,25 @@ pub(crate) fn adapter_inputs(
         .map(|(&w, &n)| (w, vec![0.0; n * rank * w]))
         .collect();
     for slot in table.rows() {
-        let Some(f) = factors.get(&format!("{}:{}.weight", slot.component, slot.module)) else {
-            continue;
-        };
         let rows = data.get_mut(&slot.width).unwrap();
-        for r in 0..f.rank {
-            for i in 0..slot.width {
-                rows[(slot.row * rank + r) * slot.width + i] = match slot.role {
-                    Role::Down => f.down[r * slot.width + i] as f32,
-                    Role::Up => (strength * f.scale * f.up[i * f.rank + r]) as f32,
-                };
+        let mut taken = 0;
+        for (factors, strength) in loras {
+            let key = format!("{}:{}.weight", slot.component, slot.module);
+            let Some(f) = factors.get(&key) else { continue };
+            let (w, taps) = (slot.width, slot.taps);
+            for r in 0..f.rank {
+                for t in 0..taps {
+                    for i in 0..w {
+                        // A convolution's block is [R, k², I]; its factor in the file [r, I, k²].
+                        let to = (slot.row * rank + (taken + r) * taps + t) * w + i;
+                        rows[to] = match slot.role {
+                            Role::Down => f.down[(r * w + i) * taps + t] as f32,
+                            Role::Up => (strength * f.scale * f.up[i * f.rank + r]) as f32,
+                        };
+                    }
+                }
             }
+            taken += f.rank;
         }
     }
     let widths = table.widths();

@@ -2,8 +2,8 @@
 
 use crate::Result;
 use crate::family::Attention;
-use crate::family::adapted::{Channels, Input, Layer};
-use crate::family::graph::{Graph, dim, value_name};
+use crate::family::adapted::{Channels, Input, Layer, Site};
+use crate::family::graph::{Graph, Kernel, dim, value_name};
 use gesso_mil::Var;
 
 /// Attention of `x [B, C, 1, Sq]` over `context [B, D, 1, Sk]` with `heads` heads, projections included → `[B, C, 1, Sq]`.
@@ -29,6 +29,8 @@ pub(super) fn attention(
             name: &name,
             outputs: channels,
             channels: Channels::Second,
+            kernel: Kernel::POINT,
+            site: Site::Attention,
             bias,
         };
         g.adaptable(layer, input)
@@ -58,6 +60,8 @@ pub(super) fn attention(
         name: &name,
         outputs: channels,
         channels: Channels::Second,
+        kernel: Kernel::POINT,
+        site: Site::Attention,
         bias: true,
     };
     g.adaptable(out, &mut Input::from(&o))

@@ -115,7 +115,7 @@ pub(super) fn unet(c: &UnetConfig, o: &UnetOptions) -> Result<()> {
     }
     check.size("height of the latents", o.height, LARGEST_SIDE)?;
     check.size("width of the latents", o.width, LARGEST_SIDE)?;
-    check.rank(o.adapter_rank)
+    check.rank(o.slots.map(|s| s.rank))
 }
 
 pub(super) fn vae(c: &VaeConfig, o: &VaeOptions) -> Result<()> {
@@ -153,5 +153,5 @@ pub(super) fn text(c: &TextConfig, o: &TextOptions) -> Result<()> {
     )?;
     let fits = i32::try_from(c.eos_config_id).is_ok();
     check.need(fits, "eos_config_id", "at most 2147483647", c.eos_config_id)?;
-    check.rank(o.adapter_rank)
+    check.rank(o.slots.map(|s| s.rank))
 }

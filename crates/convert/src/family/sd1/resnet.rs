@@ -1,6 +1,7 @@
 //! Residual convolution blocks and samplers, shared by UNet and VAE.
 
 use crate::Result;
+use crate::family::adapted::{Input, Layer};
 use crate::family::graph::{Graph, Kernel, dim, value_name};
 use gesso_mil::DType;
 use gesso_mil::{Arg, Value, Var};
@@ -16,13 +17,13 @@ pub(super) struct Groups {
 
 /// `ResnetBlock2D`: `x [B, C, H, W]` → `[B, outputs, H, W]`, under the name `name`.
 ///
-/// `time [B, T, 1, 1]` is the activated time embedding, absent in a VAE.
+/// `time [B, T, 1, 1]` is the activated time embedding, absent in a VAE. Every layer can carry an adapter.
 pub(super) fn resnet(
     g: &mut Graph,
     path: &str,
     name: &str,
     x: &Var,
-    time: Option<&Var>,
+    time: Option<&mut Input>,
     outputs: usize,
     groups: Groups,
 ) -> Result<Var> {
@@ -36,25 +37,15 @@ pub(super) fn resnet(
             groups.eps,
         )?;
         let h = g.unary("silu", &format!("{at}_{norm}_silu"), &h)?;
-        g.conv(
-            &format!("{path}.{part}"),
-            &format!("{at}_{part}"),
-            &h,
-            outputs,
-            Kernel::SAME,
-            true,
-        )
+        let (path, name) = (format!("{path}.{part}"), format!("{at}_{part}"));
+        let layer = Layer::conv(&path, &name, outputs, Kernel::SAME);
+        g.adaptable(layer, &mut Input::from(&h))
     };
     let mut h = conv("conv1", "norm1", x, g)?;
     if let Some(time) = time {
-        let shift = g.conv(
-            &format!("{path}.time_emb_proj"),
-            &format!("{at}_time_emb_proj"),
-            time,
-            outputs,
-            Kernel::POINT,
-            true,
-        )?;
+        let part = "time_emb_proj";
+        let (path, name) = (format!("{path}.{part}"), format!("{at}_{part}"));
+        let shift = g.adaptable(Layer::conv(&path, &name, outputs, Kernel::POINT), time)?;
         h = g.binary("add", &format!("{at}_timed"), &h, &shift)?;
     }
     let h = conv("conv2", "norm2", &h, g)?;
@@ -62,14 +53,9 @@ pub(super) fn resnet(
         x.clone()
     } else {
         let part = "conv_shortcut";
-        g.conv(
-            &format!("{path}.{part}"),
-            &format!("{at}_{part}"),
-            x,
-            outputs,
-            Kernel::POINT,
-            true,
-        )?
+        let (path, name) = (format!("{path}.{part}"), format!("{at}_{part}"));
+        let layer = Layer::conv(&path, &name, outputs, Kernel::POINT);
+        g.adaptable(layer, &mut Input::from(x))?
     };
     g.binary("add", name, &shortcut, &h)
 }
@@ -82,14 +68,10 @@ pub(super) fn downsample(g: &mut Graph, path: &str, x: &Var, pad: [i32; 4]) -> R
         pad,
     };
     let channels = dim(x, 1)?;
-    g.conv(
-        &format!("{path}.conv"),
-        &value_name(path),
-        x,
-        channels,
-        kernel,
-        true,
-    )
+    let conv = format!("{path}.conv");
+    let name = value_name(path);
+    let layer = Layer::conv(&conv, &name, channels, kernel);
+    g.adaptable(layer, &mut Input::from(x))
 }
 
 /// Nearest ×2, cut to `size` (height, width) where that is odd, then a 3×3 convolution `<path>.conv`.
@@ -112,12 +94,7 @@ pub(super) fn upsample(g: &mut Graph, path: &str, x: &Var, size: [usize; 2]) -> 
         let end = [batch, channels, size[0], size[1]];
         h = g.slice(&format!("{name}_cut"), &h, &[0; 4], &end)?;
     }
-    g.conv(
-        &format!("{path}.conv"),
-        &name,
-        &h,
-        channels,
-        Kernel::SAME,
-        true,
-    )
+    let conv = format!("{path}.conv");
+    let layer = Layer::conv(&conv, &name, channels, Kernel::SAME);
+    g.adaptable(layer, &mut Input::from(&h))
 }

@@ -4,10 +4,10 @@ use super::check;
 use crate::Result;
 use crate::built::Built;
 use crate::family::Precision;
-use crate::family::adapted::{Channels, Input, Layer};
+use crate::family::adapted::{Channels, Input, Layer, Site};
 use crate::family::features::built;
-use crate::family::graph::{Graph, dim, value_name};
-use crate::slots::SlotTable;
+use crate::family::graph::{Graph, Kernel, dim, value_name};
+use crate::slots::{SlotOptions, SlotTable};
 use gesso_mil::{Arg, DType, Literal, TensorType, Value, Var};
 use gesso_weights::{TextActivation, TextConfig};
 
@@ -21,26 +21,27 @@ pub struct TextOptions {
     pub tokens: usize,
     /// Element type.
     pub precision: Precision,
-    /// Rank of the adapter slots; none without.
-    pub adapter_rank: Option<usize>,
+    /// The adapter slots, if any.
+    pub slots: Option<SlotOptions>,
 }
 
 /// The text encoder: `input_ids [1, S]` → `last_hidden_state [1, S, D]` (after the final norm), `pooled_outputs [1, D]`.
 ///
 /// Types: `input_ids` fp32 (ids as numbers, cast to int32 inside), outputs fp32. `pooled_outputs` is the state at the end-of-text
 /// token: at the first position of the largest id when `eos_config_id` is 2, else at the first position of that id. With
-/// `adapter_rank` also one optional `adapter_W` per width (see [`crate::slots`]): q, k, v, out_proj, fc1 and fc2 have slots.
+/// `slots` also one optional `adapter_W` per width (see [`crate::slots`]): q, k, v and out_proj have slots, and fc1 and fc2 unless
+/// only attention is asked for.
 ///
 /// Errors: `Config` for a configuration or length that does not fit together.
 ///
 /// Source: transformers `CLIPTextModel`; feature names of Apple's `ml-stable-diffusion`.
 pub fn text_encoder(config: &TextConfig, options: &TextOptions) -> Result<Built> {
     check::text(config, options)?;
-    built(options.adapter_rank, |table| {
+    built(options.slots, |table| {
         let mut encoder = Encoder {
             config,
             tokens: options.tokens,
-            g: Graph::new("text_encoder", options.precision),
+            g: Graph::with_slots("text_encoder", options.precision, options.slots),
         };
         encoder.run(table)?;
         Ok(encoder.g)
@@ -148,12 +149,20 @@ impl Encoder<'_> {
         self.g.op("layer_norm", name, &args)
     }
 
-    fn linear(&mut self, path: &str, name: &str, input: &mut Input, outputs: usize) -> Result<Var> {
+    fn linear(
+        &mut self,
+        (path, name): (&str, &str),
+        site: Site,
+        input: &mut Input,
+        outputs: usize,
+    ) -> Result<Var> {
         let layer = Layer {
             path,
             name,
             outputs,
             channels: Channels::Last,
+            kernel: Kernel::POINT,
+            site,
             bias: true,
         };
         self.g.adaptable(layer, input)
@@ -167,7 +176,8 @@ impl Encoder<'_> {
         let mut input = Input::from(x);
         let mut project = |part: &str| {
             let path = format!("{path}.{part}");
-            self.linear(&path, &value_name(&path), &mut input, hidden)
+            let named = (&*path, &*value_name(&path));
+            self.linear(named, Site::Attention, &mut input, hidden)
         };
         let (q, k, v) = (project("q_proj")?, project("k_proj")?, project("v_proj")?);
         let g = &mut self.g;
@@ -185,8 +195,8 @@ impl Encoder<'_> {
         let o = g.transpose(&format!("{name}_tokens"), &o, &[0, 2, 1, 3])?;
         let o = g.reshape(&format!("{name}_joined"), &o, &x.shape()?)?;
         self.linear(
-            &format!("{path}.out_proj"),
-            &name,
+            (&format!("{path}.out_proj"), &name),
+            Site::Attention,
             &mut Input::from(&o),
             hidden,
         )
@@ -196,7 +206,9 @@ impl Encoder<'_> {
         let name = value_name(path);
         let first = format!("{path}.fc1");
         let (inner, hidden) = (self.config.intermediate, self.config.hidden);
-        let h = self.linear(&first, &value_name(&first), &mut Input::from(x), inner)?;
+        let site = Site::FeedForward;
+        let named = (&*first, &*value_name(&first));
+        let h = self.linear(named, site, &mut Input::from(x), inner)?;
         let active = format!("{name}_active");
         let h = match self.config.activation {
             TextActivation::Gelu => {
@@ -209,7 +221,8 @@ impl Encoder<'_> {
                 self.g.binary("mul", &active, &h, &gate)?
             }
         };
-        self.linear(&format!("{path}.fc2"), &name, &mut Input::from(&h), hidden)
+        let named = (&*format!("{path}.fc2"), &*name);
+        self.linear(named, site, &mut Input::from(&h), hidden)
     }
 
     /// The row of `x [1, S, D]` at the end of the text → `[1, D]`.

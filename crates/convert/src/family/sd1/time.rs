@@ -1,6 +1,7 @@
 //! The time embedding: sinusoids in fp32, then two linear layers.
 
 use crate::Result;
+use crate::family::adapted::{Input, Layer};
 use crate::family::graph::{Graph, Kernel, dim};
 use gesso_mil::{DType, Var};
 
@@ -50,21 +51,11 @@ pub(super) fn time_embedding(
     let waves = g.concat("time_proj_fp32", order)?;
     let waves = g.cast("time_proj", &waves, g.dtype)?;
     let x = g.reshape("time_proj_column", &waves, &[batch, 2 * half, 1, 1])?;
-    let x = g.conv(
-        "time_embedding.linear_1",
-        "time_embedding_linear_1",
-        &x,
-        outputs,
-        Kernel::POINT,
-        true,
-    )?;
+    let (path, name) = ("time_embedding.linear_1", "time_embedding_linear_1");
+    let first = Layer::conv(path, name, outputs, Kernel::POINT);
+    let x = g.adaptable(first, &mut Input::from(&x))?;
     let x = g.unary("silu", "time_embedding_act", &x)?;
-    g.conv(
-        "time_embedding.linear_2",
-        "time_embedding",
-        &x,
-        outputs,
-        Kernel::POINT,
-        true,
-    )
+    let (path, name) = ("time_embedding.linear_2", "time_embedding");
+    let second = Layer::conv(path, name, outputs, Kernel::POINT);
+    g.adaptable(second, &mut Input::from(&x))
 }

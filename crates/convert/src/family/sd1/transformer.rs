@@ -3,8 +3,8 @@
 use super::attention::attention;
 use crate::Result;
 use crate::family::Attention;
-use crate::family::adapted::{Channels, Input, Layer};
-use crate::family::graph::{Graph, dim, value_name};
+use crate::family::adapted::{Channels, Input, Layer, Site};
+use crate::family::graph::{Graph, Kernel, dim, value_name};
 use gesso_mil::Var;
 
 const ENTRY_EPS: f32 = 1e-6;
@@ -62,6 +62,8 @@ fn pointwise(g: &mut Graph, path: &str, name: &str, x: &Var, outputs: usize) -> 
         name,
         outputs,
         channels: Channels::Second,
+        kernel: Kernel::POINT,
+        site: Site::FeedForward,
         bias: true,
     };
     g.adaptable(layer, &mut Input::from(x))

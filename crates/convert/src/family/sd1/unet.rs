@@ -5,10 +5,11 @@ use super::resnet::{Groups, downsample, resnet, upsample};
 use super::time::{Sinusoids, time_embedding};
 use super::transformer::{Spatial, transformer};
 use crate::built::Built;
+use crate::family::adapted::{Input, Layer};
 use crate::family::features::built;
 use crate::family::graph::{Graph, Kernel, dim};
 use crate::family::{Attention, Precision};
-use crate::slots::SlotTable;
+use crate::slots::{SlotOptions, SlotTable};
 use crate::{Error, Result};
 use gesso_mil::Var;
 use gesso_weights::UnetConfig;
@@ -28,8 +29,8 @@ pub struct UnetOptions {
     pub precision: Precision,
     /// Flavour of attention.
     pub attention: Attention,
-    /// Rank of the adapter slots; none without.
-    pub adapter_rank: Option<usize>,
+    /// The adapter slots, if any.
+    pub slots: Option<SlotOptions>,
     /// Whether the inputs `additional_residual_N` of a ControlNet are declared.
     pub controlnet_residuals: bool,
 }
@@ -38,15 +39,14 @@ pub struct UnetOptions {
 ///
 /// Types: inputs in the program's precision, output fp32. With `controlnet_residuals` also `additional_residual_0…n`, added to the
 /// skips in the order of the down path (`conv_in`, then per block its resnets and its downsampler) and, the last, to the mid
-/// block. With `adapter_rank` also one optional `adapter_W` per width (see [`crate::slots`]): attention, feed-forward and
-/// projection layers have slots.
+/// block. With `slots` also one optional `adapter_W` per width (see [`crate::slots`]); which layers have slots is what they say.
 ///
 /// Errors: `Config` for a configuration or size that does not fit together.
 ///
 /// Source: diffusers `UNet2DConditionModel`; feature names of Apple's `ml-stable-diffusion`.
 pub fn unet(config: &UnetConfig, options: &UnetOptions) -> Result<Built> {
     check::unet(config, options)?;
-    built(options.adapter_rank, |table| {
+    built(options.slots, |table| {
         Walk::start(config, options, table)?.run()
     })
 }
@@ -68,7 +68,7 @@ impl<'a> Walk<'a> {
         options: &'a UnetOptions,
         table: Option<&SlotTable>,
     ) -> Result<Self> {
-        let mut g = Graph::new("unet", options.precision);
+        let mut g = Graph::with_slots("unet", options.precision, options.slots);
         let (dtype, b) = (g.dtype, options.batch);
         let sample = [b, config.in_channels, options.height, options.width];
         let context = [b, config.cross_attention_dim, 1, options.tokens];
@@ -103,20 +103,19 @@ impl<'a> Walk<'a> {
     }
 
     fn run(mut self) -> Result<Graph> {
-        let time = self.time()?;
+        let time = &mut self.time()?;
         let first = self.config.block_out_channels.first().copied().unwrap_or(0);
         let sample = self.sample.clone();
-        let mut x = self
-            .g
-            .conv("conv_in", "conv_in", &sample, first, Kernel::SAME, true)?;
+        let conv_in = Layer::conv("conv_in", "conv_in", first, Kernel::SAME);
+        let mut x = self.g.adaptable(conv_in, &mut Input::from(&sample))?;
         let mut skips = vec![x.clone()];
         for i in 0..self.config.block_out_channels.len() {
-            x = self.down(i, x, &time, &mut skips)?;
+            x = self.down(i, x, time, &mut skips)?;
         }
-        x = self.mid(x, &time)?;
+        x = self.mid(x, time)?;
         self.add_residuals(&mut skips, &mut x)?;
         for i in 0..self.config.block_out_channels.len() {
-            x = self.up(i, x, &time, &mut skips)?;
+            x = self.up(i, x, time, &mut skips)?;
         }
         let groups = self.groups();
         let g = &mut self.g;
@@ -129,20 +128,14 @@ impl<'a> Walk<'a> {
         )?;
         x = g.unary("silu", "conv_act", &x)?;
         let name = g.output_name("noise_pred", "conv_out");
-        x = g.conv(
-            "conv_out",
-            name,
-            &x,
-            self.config.out_channels,
-            Kernel::SAME,
-            true,
-        )?;
+        let conv_out = Layer::conv("conv_out", name, self.config.out_channels, Kernel::SAME);
+        x = g.adaptable(conv_out, &mut Input::from(&x))?;
         g.output("noise_pred", &x, "Prediction of the noise (or of v)")?;
         Ok(self.g)
     }
 
     /// The activated time embedding `[B, 4·C, 1, 1]`.
-    fn time(&mut self) -> Result<Var> {
+    fn time(&mut self) -> Result<Input> {
         let channels = self.config.block_out_channels.first().copied().unwrap_or(0);
         let sinusoids = Sinusoids {
             channels,
@@ -150,7 +143,8 @@ impl<'a> Walk<'a> {
             freq_shift: self.config.freq_shift,
         };
         let embedding = time_embedding(&mut self.g, &self.timestep, sinusoids, 4 * channels)?;
-        self.g.unary("silu", "time_embedding_silu", &embedding)
+        let active = self.g.unary("silu", "time_embedding_silu", &embedding)?;
+        Ok(Input::from(&active))
     }
 
     /// Resnet `path.resnets.j` and, where `level` (a down block's index) is given, attention `path.attentions.j`.
@@ -159,7 +153,7 @@ impl<'a> Walk<'a> {
         path: &str,
         j: usize,
         x: &Var,
-        time: &Var,
+        time: &mut Input,
         outputs: usize,
         level: Option<usize>,
     ) -> Result<Var> {
@@ -196,7 +190,13 @@ impl<'a> Walk<'a> {
         transformer(&mut self.g, path, x, &self.context, spatial)
     }
 
-    fn down(&mut self, i: usize, mut x: Var, time: &Var, skips: &mut Vec<Var>) -> Result<Var> {
+    fn down(
+        &mut self,
+        i: usize,
+        mut x: Var,
+        time: &mut Input,
+        skips: &mut Vec<Var>,
+    ) -> Result<Var> {
         let path = format!("down_blocks.{i}");
         let outputs = at(&self.config.block_out_channels, i)?;
         let level = at(&self.config.down_attention, i)?.then_some(i);
@@ -211,7 +211,7 @@ impl<'a> Walk<'a> {
         Ok(x)
     }
 
-    fn mid(&mut self, x: Var, time: &Var) -> Result<Var> {
+    fn mid(&mut self, x: Var, time: &mut Input) -> Result<Var> {
         let last = self.config.block_out_channels.len().saturating_sub(1);
         let outputs = at(&self.config.block_out_channels, last)?;
         let level = self.config.mid_attention.then_some(last);
@@ -239,7 +239,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn up(&mut self, i: usize, mut x: Var, time: &Var, skips: &mut Vec<Var>) -> Result<Var> {
+    fn up(&mut self, i: usize, mut x: Var, time: &mut Input, skips: &mut Vec<Var>) -> Result<Var> {
         let path = format!("up_blocks.{i}");
         let level = self.config.block_out_channels.len() - 1 - i;
         let outputs = at(&self.config.block_out_channels, level)?;
