@@ -89,14 +89,22 @@ pub enum Error {
         found: usize,
     },
     /// A probe names a value that is not in the function.
-    #[error("no value `{name}` in function `{function}`{}", hint(.nearest))]
+    #[error("no value `{name}` in function `{function}`{}", hint_of(.nearest))]
     UnknownProbe {
         /// Function.
         function: String,
         /// Name asked for.
         name: String,
-        /// The most similar name.
-        nearest: Option<String>,
+        /// The most similar names.
+        nearest: Vec<String>,
+    },
+    /// Who looked at a value while the function ran wants it to end.
+    #[error("value `{value}`: {reason}")]
+    Tap {
+        /// Name of the value.
+        value: String,
+        /// What the tap said.
+        reason: String,
     },
     /// A prediction with a state, but without one of the buffers that the function has.
     #[error(
@@ -147,10 +155,12 @@ pub enum Error {
         reason: String,
     },
     /// An op's output has a NaN or an infinity; only with `RunOptions::check_finite`.
-    #[error("op `{op}` (`{kind}`) gives {value} at element {index} of {shape:?}")]
+    #[error("op `{op}` (`{kind}`{}) gives {value} at element {index} of {shape:?}", in_module(.module))]
     NonFinite {
         /// Name of the output.
         op: String,
+        /// Module that it belongs to, as [`crate::ValueInfo::module`].
+        module: String,
         /// Op name.
         kind: String,
         /// `NaN`, `inf` or `-inf`.
@@ -195,6 +205,42 @@ fn hint(nearest: &Option<String>) -> String {
         .unwrap_or_default()
 }
 
+fn hint_of(nearest: &[String]) -> String {
+    match nearest {
+        [] => String::new(),
+        [one] => format!("\n\nhint: did you mean `{one}`?"),
+        several => format!("\n\nhint: did you mean one of {}?", quoted(several)),
+    }
+}
+
+fn in_module(module: &str) -> String {
+    match module {
+        "" => String::new(),
+        _ => format!(", module `{module}`"),
+    }
+}
+
+/// Up to three candidates: the most similar ones, then those that `name` is a part of.
+pub(crate) fn nearest_few<'a>(
+    name: &str,
+    candidates: impl Iterator<Item = &'a str> + Clone,
+) -> Vec<String> {
+    let mut near: Vec<(usize, &str)> = candidates
+        .clone()
+        .map(|c| (distance(name, c), c))
+        .filter(|(d, _)| *d <= name.len().div_ceil(3))
+        .collect();
+    near.sort_unstable();
+    let holding = candidates.filter(|c| !name.is_empty() && c.contains(name));
+    let mut few: Vec<String> = Vec::new();
+    for candidate in near.into_iter().map(|(_, c)| c).chain(holding) {
+        if few.len() < 3 && !few.iter().any(|f| f == candidate) {
+            few.push(candidate.into());
+        }
+    }
+    few
+}
+
 /// The candidate with the smallest edit distance to `name`, if it is near enough to be a slip.
 pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
     candidates
@@ -237,5 +283,14 @@ mod tests {
             Some("encoder_hidden_states".to_string())
         );
         assert_eq!(nearest("zzz", names.into_iter()), None);
+    }
+
+    #[test]
+    fn nearest_names() {
+        let names = ["conv1", "conv2", "a_conv1_b", "conv11", "other"];
+        let few = |name| nearest_few(name, names.into_iter());
+        assert_eq!(few("conv1"), ["conv1", "conv11", "conv2"]);
+        assert_eq!(few("v1_b"), ["a_conv1_b"]);
+        assert!(few("zzz").is_empty() && few("").is_empty());
     }
 }

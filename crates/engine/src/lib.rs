@@ -30,6 +30,7 @@ mod error;
 mod gemm;
 pub mod kernels;
 mod model;
+mod modules;
 mod package;
 mod plan;
 mod pool;
@@ -38,14 +39,17 @@ mod shape;
 mod simd;
 mod source;
 mod state;
+mod tap;
 mod tensor;
 
 pub use constants::Constants;
 pub use error::Error;
 pub use model::{Feature, Interface, Model};
-pub use run::{Compute, Kernels, RunOptions};
+pub use modules::ValueInfo;
+pub use run::{Compute, Kernels, Precision, RunOptions};
 pub use source::WeightSource;
 pub use state::State;
+pub use tap::{Seen, Tap, Taps};
 pub use tensor::{Data, Tensor};
 
 /// Result of this crate.

@@ -1,7 +1,8 @@
 //! Models: loading, describing, predicting.
 
 use crate::constant::Decoder;
-use crate::error::nearest;
+use crate::error::{nearest, nearest_few};
+use crate::modules::{self, ValueInfo};
 use crate::plan::{Plan, plan, unsupported};
 use crate::pool::Pool;
 use crate::run::{RunOptions, run};
@@ -152,6 +153,14 @@ impl Model {
         Ok(&self.function(function)?.1.states)
     }
 
+    /// Every float value of a function in program order, inputs first, with the module of each; `None` = the default
+    /// function. Told by names alone, nothing runs.
+    ///
+    /// Errors: [`Error::UnknownFunction`].
+    pub fn values(&self, function: Option<&str>) -> Result<Vec<ValueInfo>> {
+        Ok(modules::values(&self.function(function)?.1.plan))
+    }
+
     /// A state for a function, all zeros; empty for a function without states. `None` = the default function.
     ///
     /// Errors: [`Error::UnknownFunction`].
@@ -174,7 +183,7 @@ impl Model {
     ///
     /// Inputs are given by name; an optional one may be left out. Floats are given as f32, integers as i32.
     ///
-    /// Errors: unknown function, input or probe; a missing input; an input of another type than declared; an op that
+    /// Errors: unknown function, input, probe or tapped value; a missing input; an input of another type than declared; an op that
     /// cannot be computed; with `check_finite`, the first op that gives a NaN or an infinity; [`Error::Cancelled`];
     /// [`Error::MissingState`] for a function with states.
     pub fn predict(
@@ -203,12 +212,14 @@ impl Model {
     ) -> Result<BTreeMap<String, Tensor>> {
         let (name, loaded) = self.function(function)?;
         let arrays = bound(name, loaded, inputs)?;
-        for probe in &options.probes {
-            if !loaded.plan.places.contains_key(probe) {
+        let tapped = options.taps.iter().flat_map(|t| &t.names).flatten();
+        for probe in options.probes.iter().chain(tapped) {
+            let known = &loaded.plan.places;
+            if !known.contains_key(probe) {
                 return Err(Error::UnknownProbe {
                     function: name.into(),
                     name: probe.clone(),
-                    nearest: nearest(probe, loaded.plan.places.keys().map(String::as_str)),
+                    nearest: nearest_few(probe, known.keys().map(String::as_str)),
                 });
             }
         }
@@ -219,7 +230,8 @@ impl Model {
         let mut states = state.arrays(name, &loaded.plan)?;
         let results = self
             .thread_pool(options.threads)?
-            .install(|| run(&loaded.plan, arrays, &mut states, options, &decoder))?;
+            .install(|| run(&loaded.plan, arrays, &mut states, options, &decoder))
+            .map_err(|e| modules::located(&loaded.plan, e))?;
         state.put(&loaded.plan, states);
         Ok(results.into_iter().map(|(n, a)| (n, a.into())).collect())
     }

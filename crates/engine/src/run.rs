@@ -5,6 +5,7 @@ use crate::constant::Decoder;
 use crate::kernels::fast::attention::attention;
 use crate::plan::{Access, Out, Place, Plan, Source, Step};
 use crate::state;
+use crate::tap::{Taps, Watch};
 use crate::tensor::{Array, Buffer};
 use crate::{Error, Result};
 use gesso_mil::{DType, Dim};
@@ -32,6 +33,18 @@ pub enum Kernels {
     Naive,
 }
 
+/// The usual pairs of compute mode and kernels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Values in f32, fast kernels: sums in f32.
+    #[default]
+    Fp32,
+    /// Values that are declared fp16 are rounded to fp16 after each op, fast kernels: sums inside an op in f32.
+    Fp16,
+    /// Values in f32, naive kernels: sums and functions in f64, the same bits on every CPU.
+    Strict,
+}
+
 /// How a prediction runs.
 #[derive(Clone, Debug, Default)]
 pub struct RunOptions {
@@ -41,12 +54,30 @@ pub struct RunOptions {
     pub kernels: Kernels,
     /// Number of threads; 0 = as many as the machine has. The result does not depend on it.
     pub threads: usize,
-    /// Names of further values to return beside the outputs.
+    /// Names of further values to return beside the outputs. They stay in memory until the end.
     pub probes: Vec<String>,
+    /// Shows values while the function runs; nothing stays in memory.
+    pub taps: Option<Taps>,
     /// Stop with [`Error::NonFinite`] at the first op whose output has a NaN or an infinity.
     pub check_finite: bool,
     /// Looked at before each op; once it is true the prediction ends with [`Error::Cancelled`].
     pub cancel: Option<Arc<AtomicBool>>,
+}
+
+impl RunOptions {
+    /// The defaults in a precision.
+    pub fn new(precision: Precision) -> Self {
+        let (compute, kernels) = match precision {
+            Precision::Fp32 => (Compute::Fp32, Kernels::Fast),
+            Precision::Fp16 => (Compute::Fp16, Kernels::Fast),
+            Precision::Strict => (Compute::Fp32, Kernels::Naive),
+        };
+        Self {
+            compute,
+            kernels,
+            ..Self::default()
+        }
+    }
 }
 
 /// Runs a plan with one array per function input and per state. States are changed in place, also when it fails.
@@ -58,19 +89,22 @@ pub(crate) fn run(
     decoder: &Decoder<'_>,
 ) -> Result<BTreeMap<String, Array>> {
     let wanted: BTreeSet<&String> = plan.outputs.iter().chain(&options.probes).collect();
-    let kept: BTreeSet<usize> = wanted
-        .iter()
-        .filter_map(|name| match plan.places.get(*name) {
-            Some(Place::Slot(slot)) => Some(*slot),
-            _ => None,
-        })
-        .collect();
+    let watch = Watch::new(plan, options);
     let mut slots: Vec<Option<Array>> = vec![None; plan.slots];
-    for ((slot, mut array), (_, ty)) in slots.iter_mut().zip(inputs).zip(&plan.inputs) {
+    let places = slots.iter_mut().zip(inputs).zip(&plan.inputs).enumerate();
+    for (number, ((slot, mut array), (name, ty))) in places {
+        let mut overflows = 0;
         if options.compute == Compute::Fp16 && ty.dtype == DType::Fp16 {
+            overflows = watch.overflows(number, &array);
             round(&mut array);
         }
+        watch.show(number, (name, "input"), &array, overflows)?;
         *slot = Some(array);
+    }
+    for name in options.taps.iter().flat_map(|t| &t.names).flatten() {
+        if let Some(Place::Constant(c)) = plan.places.get(name) {
+            watch.show_constant(name, &c.decoded(decoder)?)?;
+        }
     }
     let mut steps = plan.steps.as_slice();
     while let Some((step, rest)) = steps.split_first() {
@@ -87,7 +121,7 @@ pub(crate) fn run(
             && let Some(array) = run_attention(
                 [step, softmax, product],
                 &mut slots,
-                &kept,
+                &watch,
                 options,
                 decoder,
             )?
@@ -99,7 +133,7 @@ pub(crate) fn run(
             steps = after;
             continue;
         }
-        let mut call = bound(step, &mut slots, &kept, decoder)?;
+        let mut call = bound(step, &mut slots, &watch, decoder)?;
         if let Some(Access::Read(state)) = step.access {
             state::read(states, state, &mut call);
         }
@@ -111,9 +145,9 @@ pub(crate) fn run(
             }
             outputs.truncate(step.outputs.len());
         }
-        finish(step, &call, &mut outputs, options)?;
+        finish(step, &call, &mut outputs, options, &watch)?;
         for (out, array) in step.outputs.iter().zip(outputs) {
-            if out.unused && !kept.contains(&out.slot) {
+            if out.unused && !watch.keeps(out.slot) {
                 recycle(decoder, array);
             } else if let Some(slot) = slots.get_mut(out.slot) {
                 *slot = Some(array);
@@ -144,13 +178,13 @@ pub(crate) fn run(
 fn run_attention(
     steps: [&Step; 3],
     slots: &mut [Option<Array>],
-    kept: &BTreeSet<usize>,
+    watch: &Watch<'_>,
     options: &RunOptions,
     decoder: &Decoder<'_>,
 ) -> Result<Option<Array>> {
     let [scores, softmax, product] = steps;
     let between = scores.outputs.iter().chain(&softmax.outputs);
-    let hidden = between.clone().all(|o| !kept.contains(&o.slot));
+    let hidden = between.clone().all(|o| watch.hides(o.slot));
     if options.kernels != Kernels::Fast || options.compute != Compute::Fp32 || options.check_finite
     {
         return Ok(None);
@@ -179,6 +213,7 @@ fn run_attention(
         return Ok(None);
     };
     check(&calls[2], out, &array)?;
+    watch.show(out.slot, (&out.name, &product.kind), &array, 0)?;
     drop(calls);
     let sources = steps
         .iter()
@@ -186,7 +221,7 @@ fn run_attention(
         .flat_map(|(_, sources)| sources);
     for source in sources {
         if let Source::Slot { slot, last: true } = source
-            && !kept.contains(slot)
+            && !watch.keeps(*slot)
             && let Some(array) = slots.get_mut(*slot).and_then(Option::take)
         {
             recycle(decoder, array);
@@ -199,7 +234,7 @@ fn run_attention(
 fn bound<'a>(
     step: &'a Step,
     slots: &mut [Option<Array>],
-    kept: &BTreeSet<usize>,
+    watch: &Watch<'_>,
     decoder: &'a Decoder<'a>,
 ) -> Result<Call<'a>> {
     let mut call = Call::new(step, decoder);
@@ -210,7 +245,7 @@ fn bound<'a>(
                 Source::Constant(c) => Operand::Constant(c),
                 Source::Slot { slot, last } => {
                     let value = slots.get_mut(*slot);
-                    let array = if *last && !kept.contains(slot) {
+                    let array = if *last && !watch.keeps(*slot) {
                         value.and_then(Option::take)
                     } else {
                         value.and_then(|v| v.clone())
@@ -251,21 +286,30 @@ fn computed(
 }
 
 /// Checks outputs against their declared types and rounds them.
-fn finish(step: &Step, call: &Call<'_>, outputs: &mut [Array], options: &RunOptions) -> Result<()> {
+fn finish(
+    step: &Step,
+    call: &Call<'_>,
+    outputs: &mut [Array],
+    options: &RunOptions,
+    watch: &Watch<'_>,
+) -> Result<()> {
     if outputs.len() != step.outputs.len() {
         let (found, expected) = (outputs.len(), step.outputs.len());
         return Err(call.wrong(format!("gives {found} outputs, {expected} are declared")));
     }
     for (out, array) in step.outputs.iter().zip(outputs) {
         check(call, out, array)?;
+        let mut overflows = 0;
         if options.compute == Compute::Fp16 && out.ty.dtype == DType::Fp16 {
             // A shared buffer is another value's under a new shape, or a state's, and rounded already; only a cast
             // changes dtype.
             let shared = matches!(&array.buffer, Buffer::F32(v) if Arc::strong_count(v) > 1);
             if !shared || step.kind == "cast" {
+                overflows = watch.overflows(out.slot, array);
                 round(array);
             }
         }
+        watch.show(out.slot, (&out.name, &step.kind), array, overflows)?;
         if options.check_finite {
             check_finite(step, array)?;
         }
@@ -310,6 +354,7 @@ fn check_finite(step: &Step, array: &Array) -> Result<()> {
         None => Ok(()),
         Some(index) => Err(Error::NonFinite {
             op: step.name().into(),
+            module: String::new(),
             kind: step.kind.clone(),
             value: v.get(index).map(f32::to_string).unwrap_or_default(),
             index,

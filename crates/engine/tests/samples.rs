@@ -405,7 +405,10 @@ fn wrong_inputs_are_refused_by_name() {
         .predict(None, &image(), &probe)
         .unwrap_err()
         .to_string();
-    assert!(error.contains("did you mean `conv1_cast_fp16`"), "{error}");
+    assert!(
+        error.contains("did you mean one of `conv1_cast_fp16`"),
+        "{error}"
+    );
     let infinite = inputs(&[("x", &[1, 16, 8, 8], vec![f32::INFINITY; 1024])]);
     let checked = RunOptions {
         check_finite: true,
