@@ -163,8 +163,8 @@ pub enum Error {
         module: String,
         /// Op name.
         kind: String,
-        /// `NaN`, `inf` or `-inf`.
-        value: String,
+        /// NaN or an infinity.
+        value: f32,
         /// Index of the first such element, row-major.
         index: usize,
         /// Shape of the output.

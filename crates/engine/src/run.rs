@@ -356,7 +356,7 @@ fn check_finite(step: &Step, array: &Array) -> Result<()> {
             op: step.name().into(),
             module: String::new(),
             kind: step.kind.clone(),
-            value: v.get(index).map(f32::to_string).unwrap_or_default(),
+            value: v.get(index).copied().unwrap_or_default(),
             index,
             shape: array.shape.clone(),
         }),

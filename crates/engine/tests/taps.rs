@@ -51,9 +51,12 @@ fn x(values: &[f32]) -> BTreeMap<String, Tensor> {
     )])
 }
 
-/// Keeps everything: name, kind, elements, overflows.
+/// Name, kind, elements, overflows.
+type Row = (String, String, Vec<f32>, usize);
+
+/// Keeps everything.
 #[derive(Debug, Default)]
-struct Record(Mutex<Vec<(String, String, Vec<f32>, usize)>>);
+struct Record(Mutex<Vec<Row>>);
 
 impl Tap for Record {
     fn see(&self, seen: &Seen<'_>) -> Result<(), String> {
@@ -74,7 +77,7 @@ fn recorded(
     inputs: &BTreeMap<String, Tensor>,
     names: Option<&[&str]>,
     mut options: RunOptions,
-) -> Vec<(String, String, Vec<f32>, usize)> {
+) -> Vec<Row> {
     let record = Arc::new(Record::default());
     options.taps = Some(Taps {
         names: names.map(|n| n.iter().map(|n| n.to_string()).collect()),
@@ -147,7 +150,7 @@ fn a_tap_sees_what_a_probe_returns_in_program_order() {
 fn overflow_is_told_apart_from_an_infinity_that_was_there() {
     let model = text(NETWORK);
     let inputs = x(&[300.0, 200.0]);
-    let find = |rows: &[(String, String, Vec<f32>, usize)], name: &str| {
+    let find = |rows: &[Row], name: &str| {
         let row = rows.iter().find(|r| r.0 == name).unwrap();
         (row.2.clone(), row.3)
     };
