@@ -40,7 +40,7 @@ enum Task {
     Bench(bench::Options),
     /// Build or test the Swift package over the C library.
     Swift(swift::Options),
-    /// All tests: Rust with plain cargo, then the load-check of every emitted package in coremltools.
+    /// All tests: Rust with plain cargo, Swift, then the load-check of every emitted package in coremltools.
     Test(tests::Options),
 }
 

@@ -2,7 +2,7 @@
 
 mod coremltools;
 
-use crate::step;
+use crate::{step, swift};
 
 /// Options of the test task.
 #[derive(clap::Args)]
@@ -24,6 +24,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
         &["test", "--quiet", "--workspace", "--no-fail-fast"],
     )?;
     if !options.rust_only {
+        ok &= part("Swift", swift::gate()?);
         ok &= part("load-check in coremltools", coremltools::run()?);
     }
     Ok(ok)

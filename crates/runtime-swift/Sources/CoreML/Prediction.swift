@@ -77,9 +77,15 @@ extension MLModel {
     var outputs: OpaquePointer?
     defer { _ = gesso_outputs_free(&outputs) }
     try inputs.withEntries { entries in
-      try check(
-        gesso_predict_outputs(
-          engine.pointer, function.name, entries.baseAddress, entries.count, nil, token?.pointer, &outputs))
+      let (first, count) = (entries.baseAddress, entries.count)
+      if let state {
+        try check(
+          gesso_predict_outputs_with_state(
+            engine.pointer, function.name, state.pointer, first, count, nil, token?.pointer, &outputs))
+      } else {
+        try check(
+          gesso_predict_outputs(engine.pointer, function.name, first, count, nil, token?.pointer, &outputs))
+      }
     }
     return try collect(outputs, into: targets)
   }

@@ -136,4 +136,4 @@ final class ModelTests: XCTestCase {
 }
 
 /// Carries a value across tasks; the tests only read it.
-private struct Unchecked<Value>: @unchecked Sendable { let value: Value }
+struct Unchecked<Value>: @unchecked Sendable { let value: Value }
