@@ -1,5 +1,10 @@
 //! `cargo xtask swift`: the Swift package over the C library, with the machine's Swift or one that `.ci/swift` installs.
 
+mod api;
+mod graph;
+mod objc;
+mod table;
+
 use crate::tests::Part;
 use crate::{root, step};
 use anyhow::Context;
@@ -35,6 +40,8 @@ enum Job {
         #[arg(last = true, value_name = "ARGUMENT")]
         arguments: Vec<String>,
     },
+    /// Compare the module `CoreML` with Apple's declarations (Linux only).
+    ApiCheck,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -50,6 +57,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
         return Ok(false);
     };
     let mut command = vec!["swift"];
+    let mut compare = false;
     match &options.job {
         Job::Build { arguments } => {
             command.push("build");
@@ -75,12 +83,17 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
             });
             command.extend(arguments.iter().map(String::as_str));
         }
+        Job::ApiCheck => {
+            command.extend(["build", "--target", "CoreML"]);
+            compare = true;
+        }
     }
     command.extend(["-Xlinker", &library]);
-    step(".ci/swift", &command)
+    Ok(step(".ci/swift", &command)? && (!compare || api::run()?))
 }
 
-/// For `cargo xtask test`: the Swift tests over the C library that the Rust tests have built.
+/// For `cargo xtask test`: the Swift tests and the comparison with Apple's declarations, over the C library that the
+/// Rust tests have built.
 pub(crate) fn gate() -> anyhow::Result<Part> {
     if !step(".ci/swift", &["swift", "--version"])? {
         let reason = "there is no Swift, as `.ci/swift` says above";
@@ -90,7 +103,19 @@ pub(crate) fn gate() -> anyhow::Result<Part> {
         return Ok(Part::Ran(false));
     };
     let tests = step(".ci/swift", &["swift", "test", "-Xlinker", &library])?;
-    Ok(Part::Ran(tests))
+    let api = !cfg!(target_os = "linux") || api::run()?;
+    Ok(Part::Ran(tests && api))
+}
+
+/// What a command of Swift's toolchain prints.
+fn swift(command: &[&str]) -> anyhow::Result<Vec<u8>> {
+    let output = Command::new(".ci/swift")
+        .args(command)
+        .current_dir(root())
+        .stderr(Stdio::inherit())
+        .output()?;
+    anyhow::ensure!(output.status.success(), "`{}` failed", command.join(" "));
+    Ok(output.stdout)
 }
 
 /// Cargo's target folder, which `.ci/swift` shows to Swift too.

@@ -68,11 +68,6 @@ public struct MLShapedArraySlice<Scalar>: MLShapedArrayProtocol, @unchecked Send
     }
   }
 
-  public subscript(index: Int) -> MLShapedArraySlice<Scalar> {
-    get { self[[index]] }
-    set { self[[index]] = newValue }
-  }
-
   public subscript<C>(indices: C) -> MLShapedArraySlice<Scalar> where C: Collection, C.Element == Int {
     get { MLShapedArraySlice(storage: storage.part(indices)) }
     set { storage.replace({ $0.part(indices) }, with: newValue.storage) }
