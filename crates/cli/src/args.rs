@@ -67,6 +67,18 @@ pub(crate) enum Attention {
     Original,
 }
 
+/// Which layers have adapter slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AdapterSites {
+    /// The projections of every attention.
+    Attention,
+    /// These, the feed-forward layers and the projections around the UNet's transformers.
+    #[value(name = "attention+ff")]
+    AttentionFeedForward,
+    /// Every linear layer and every convolution, as LCM-, Hyper- and Lightning-LoRAs need.
+    All,
+}
+
 /// In which form models are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -111,6 +123,9 @@ pub(crate) struct Convert {
     /// for none.
     #[arg(long, default_value_t = 32, value_name = "R")]
     pub(crate) adapter_rank: usize,
+    /// Which layers have slots [default: attention+ff].
+    #[arg(long, value_enum)]
+    pub(crate) adapter_sites: Option<AdapterSites>,
     /// Name of the model in the packages [default: what the source says].
     #[arg(long)]
     pub(crate) name: Option<String>,

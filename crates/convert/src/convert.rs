@@ -1,5 +1,6 @@
 //! A whole folder: every package, the tokenizer's files and `gesso.json`.
 
+use crate::built::{Built, Feature};
 use crate::emit::{Progress, emit, emit_twin, weight_bytes};
 use crate::family::Attention;
 use crate::folder::{FOLDER_SCHEMA, FolderInfo, OriginInfo, PackageInfo, RecipeInfo, SlotsInfo};
@@ -8,7 +9,8 @@ use crate::metadata::{self, Facts};
 use crate::parts::{Parts, build, component};
 use crate::place::Bits;
 use crate::recipe::{Part, Recipe};
-use crate::report::{BakedReport, PackageReport, Report};
+use crate::report::{BakedReport, PackageReport, Report, SlotsReport};
+use crate::slots::SlotTable;
 use crate::{Error, Result};
 use gesso_coreml::stage::{SpaceProbe, free_space, require_space_in};
 use gesso_weights::{Checkpoint, Component};
@@ -128,8 +130,15 @@ fn convert_in(
             let name = format!("{}Adaptable", part.package());
             let file = format!("{name}.mlpackage");
             emit_twin(twin, &emitted, &facts.about(part, twin)?, &dir.join(&file))?;
-            packages.insert(name, PackageInfo::twin(file, &info, twin));
+            packages.insert(name, PackageInfo::twin(file.clone(), &info, twin));
             if let Some(table) = &twin.slots {
+                report.slots.push(SlotsReport {
+                    package: file,
+                    sites: recipe.adapter_sites.word().into(),
+                    modules: table.modules().len(),
+                    rank: table.rank(),
+                    bytes: slot_bytes(twin, table),
+                });
                 slots.insert(component(part).as_str().to_string(), SlotsInfo::from(table));
             }
         }
@@ -169,6 +178,20 @@ fn convert_in(
     };
     folder.write(dir)?;
     Ok(report)
+}
+
+/// Bytes of the inputs `adapter_W` of `built`.
+fn slot_bytes(built: &Built, table: &SlotTable) -> u64 {
+    let widths = table.widths();
+    let of = |f: &&Feature| widths.keys().any(|&w| f.name == SlotTable::input_name(w));
+    let bytes = built.inputs.iter().filter(of).map(|feature| {
+        let size = (feature.dtype.bits() / 8) as u64;
+        feature
+            .shape
+            .iter()
+            .fold(size, |n, &d| n.saturating_mul(d as u64))
+    });
+    bytes.fold(0, u64::saturating_add)
 }
 
 /// Shapes of what a LoRA may touch.

@@ -122,26 +122,30 @@ pub enum Error {
     },
     /// A LoRA touches modules that have no slot.
     #[error(
-        "adapter `{adapter}` changes {count} modules that have no adapter slot: {modules}\n\nhint: bake the LoRA into the weights with `gesso convert … --lora FILE:STRENGTH`, or leave these modules out with `--ignore PATTERN`"
+        "adapter `{adapter}` changes {count} modules that have no adapter slot for it: {modules}\n\nhint: {slots}bake the LoRA into the weights with `gesso convert … --lora FILE:STRENGTH`, make a delta with `gesso adapter … --as delta --checkpoint CHECKPOINT`, or leave these modules out with `--ignore PATTERN`"
     )]
     NoSlot {
         /// Name of the adapter.
         adapter: String,
         /// How many modules.
         count: usize,
-        /// Their names, the first few, with the reason.
+        /// Their names with the reason.
         modules: String,
+        /// How the base would have slots for them; empty where it would not.
+        slots: &'static str,
     },
     /// An adapter's rank does not fit the base and must not be cut.
     #[error(
-        "adapter `{adapter}`: module `{module}` has rank {rank}, but the base has slots of rank {slots}\n\nhint: without `--exact` it is cut to rank {slots} and the lost energy is reported; or convert the base with `--adapter-rank {needed}`"
+        "adapter `{adapter}`: {count} modules have a rank of up to {rank}, but the base has slots of rank {slots}: {modules}\n\nhint: convert the base with `--adapter-rank {needed}`, bake the LoRA into the weights with `gesso convert … --lora FILE:STRENGTH`, or make a delta with `gesso adapter … --as delta --checkpoint CHECKPOINT`; without `--exact` they are cut to rank {slots} and the lost energy is reported"
     )]
     Rank {
         /// Name of the adapter.
         adapter: String,
-        /// The module.
-        module: String,
-        /// Rank of the module.
+        /// How many modules.
+        count: usize,
+        /// Their names with their ranks.
+        modules: String,
+        /// Highest rank among them.
         rank: usize,
         /// Rank of the base's slots.
         slots: usize,
@@ -162,17 +166,15 @@ pub enum Error {
     },
     /// A difference has no exact factors and must not be approximated.
     #[error(
-        "adapter `{adapter}`: module `{module}` has no exact low-rank form (`{algorithm}`)\n\nhint: without `--exact` it is approximated at rank {slots} and the lost energy is reported; or bake the LoRA into the weights with `gesso convert … --lora FILE:STRENGTH`"
+        "adapter `{adapter}`: {count} modules have no exact low-rank form: {modules}\n\nhint: bake the LoRA into the weights with `gesso convert … --lora FILE:STRENGTH`, or make a delta with `gesso adapter … --as delta --checkpoint CHECKPOINT`; without `--exact` they are approximated and the lost energy is reported"
     )]
     NotLowRank {
         /// Name of the adapter.
         adapter: String,
-        /// The module.
-        module: String,
-        /// What the LoRA does to it.
-        algorithm: String,
-        /// Rank of the base's slots.
-        slots: usize,
+        /// How many modules.
+        count: usize,
+        /// Their names with what the LoRA does to them.
+        modules: String,
     },
     /// A checkpoint is not the one that a base was converted from.
     #[error(
@@ -200,7 +202,7 @@ pub enum Error {
     },
     /// Adapters that do not fit into the slots together.
     #[error(
-        "the adapters {adapters} together need slots of rank {rank} (module `{module}`), but the base has rank {slots}\n\nhint: convert the base with `--adapter-rank {needed}`"
+        "the adapters {adapters} together need slots of rank {rank} (module `{module}`), but the base has rank {slots}\n\nhint: convert the base with `--adapter-rank {needed}`, use fewer of them at once, or make one asset of all with `gesso adapter --merge`"
     )]
     Stack {
         /// Names of the adapters.
@@ -222,7 +224,7 @@ pub enum Error {
     },
     /// An adapter was made for another layout of slots.
     #[error(
-        "adapter `{adapter}` does not fit this base: layout hash of `{component}` is {found}, the base has {expected}\n\nhint: make the adapter again from its LoRA with `gesso adapter` for this base"
+        "adapter `{adapter}` does not fit this base: layout hash of `{component}` is {found}, the base has {expected}\n\nhint: make the adapter again from its LoRA with `gesso adapter` for this base; bases of other `--adapter-sites` have other layouts"
     )]
     Layout {
         /// Name of the adapter.

@@ -76,11 +76,29 @@ pub struct BakedReport {
     pub ignored: BTreeMap<String, String>,
 }
 
+/// The adapter slots of one package.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotsReport {
+    /// File name of the package.
+    pub package: String,
+    /// Which modules have slots: `attention`, `attention+ff` or `all`.
+    pub sites: String,
+    /// How many modules.
+    pub modules: usize,
+    /// Rank R of every row.
+    pub rank: usize,
+    /// Bytes of all its inputs `adapter_W`: what an app binds at each prediction.
+    pub bytes: u64,
+}
+
 /// A conversion.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Packages in the order in which they were written; twins over the same weights do not count again.
     pub packages: Vec<PackageReport>,
+    /// Slots of the adaptable packages.
+    #[serde(default)]
+    pub slots: Vec<SlotsReport>,
     /// LoRAs that were merged.
     pub loras: Vec<BakedReport>,
     /// Tensors of the checkpoint that no component uses, with the reason.

@@ -1,14 +1,16 @@
 //! `gesso convert`.
 
 use super::{Global, overwrite, print_json};
-use crate::args::{self, Convert, Format};
+use crate::args::{self, AdapterSites, Convert, Format};
 use crate::opened::{self, Form};
 use crate::progress::Line;
 use crate::table::{self, Table};
 use crate::{Outcome, selftest, source};
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use gesso_convert::family::{Attention, Precision};
 use gesso_convert::recipe::{Origin, Override};
+use gesso_convert::report::SlotsReport;
+use gesso_convert::slots::Sites;
 use gesso_convert::{Recipe, Report, compile_opened, convert};
 use gesso_coreml::package::Package;
 use gesso_coreml::stage::{Staging, require_space};
@@ -37,6 +39,9 @@ pub(super) fn run(options: &Convert, global: Global) -> anyhow::Result<Outcome> 
         print_json(&document)?;
     } else {
         print!("{}", summary(&made.report).text());
+        for slots in &made.report.slots {
+            println!("slots: {}", bound(slots));
+        }
         for note in &made.notes {
             println!("note: {note}");
         }
@@ -180,6 +185,7 @@ fn recipe(options: &Convert, checkpoint: &Checkpoint) -> anyhow::Result<Recipe> 
         },
         size: options.size.as_deref().map(source::size).transpose()?,
         adapter_rank: options.adapter_rank,
+        adapter_sites: sites(options)?,
         loras: source::baked(&options.lora, checkpoint, &options.ignore)?,
         palettize: options
             .palettize
@@ -193,6 +199,34 @@ fn recipe(options: &Convert, checkpoint: &Checkpoint) -> anyhow::Result<Recipe> 
         },
         ..Recipe::default()
     })
+}
+
+/// Errors: sites without slots.
+fn sites(options: &Convert) -> anyhow::Result<Sites> {
+    let Some(sites) = options.adapter_sites else {
+        return Ok(Sites::default());
+    };
+    ensure!(
+        options.adapter_rank > 0,
+        "`--adapter-sites` says which layers have slots, but with `--adapter-rank 0` none has any"
+    );
+    Ok(match sites {
+        AdapterSites::Attention => Sites::Attention,
+        AdapterSites::AttentionFeedForward => Sites::AttentionFeedForward,
+        AdapterSites::All => Sites::All,
+    })
+}
+
+/// What an app binds for the slots of one package.
+fn bound(slots: &SlotsReport) -> String {
+    format!(
+        "`{}` has them in {} modules ({}) at rank {}: {} bound at each prediction with adapters",
+        slots.package,
+        slots.modules,
+        slots.sites,
+        slots.rank,
+        table::bytes(slots.bytes)
+    )
 }
 
 /// `PATTERN=BITS`.

@@ -1,6 +1,5 @@
 //! The difference of one module, from one LoRA or the sum of several, as factors that its slot can hold.
 
-use super::RANK_STEP;
 use super::factors::TruncatedModule;
 use super::weights::BaseWeights;
 use crate::slots::{SlotModule, SlotTable};
@@ -37,10 +36,29 @@ pub(super) struct Module<'a> {
 
 /// Why a module cannot be made into factors.
 pub(super) enum Refusal {
-    /// There is no slot that could carry it.
-    NoSlot(String),
+    /// Its layer has no slot.
+    NoSlot,
+    /// There is a slot, or a component without any, but none that could carry it.
+    OtherSlot(String),
     /// It depends on the base weight, which is not at hand.
     NeedsBase(String),
+    /// Nothing may be lost, and its rank is above the slot's.
+    Rank {
+        /// Its rank.
+        rank: usize,
+        /// The highest that is allowed.
+        limit: usize,
+    },
+    /// Nothing may be lost, and it has no exact factors.
+    NotLowRank(String),
+    /// Its difference cannot be computed.
+    Failed(Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
 }
 
 impl<'a> Module<'a> {
@@ -54,7 +72,7 @@ impl<'a> Module<'a> {
         slots: &'a BTreeMap<String, SlotTable>,
         has_weights: bool,
     ) -> Result<Self, Refusal> {
-        let no_slot = |reason: &str| Refusal::NoSlot(reason.into());
+        let no_slot = |reason: &str| Refusal::OtherSlot(reason.into());
         let table = slots
             .get(component.as_str())
             .ok_or_else(|| no_slot("the base has no slots for this component"))?;
@@ -62,7 +80,7 @@ impl<'a> Module<'a> {
             .modules()
             .iter()
             .find(|m| m.component == component.as_str() && m.module == path)
-            .ok_or_else(|| no_slot("no slot"))?;
+            .ok_or(Refusal::NoSlot)?;
         for (adapter, _) in &parts {
             let bias = adapter.bias_delta(&vec![0.0; slot.outputs]);
             if !matches!(bias, Ok(None)) {
@@ -71,8 +89,8 @@ impl<'a> Module<'a> {
             let wanted = (slot.outputs, slot.inputs, slot.taps());
             let (outputs, inputs, taps) = sides(adapter);
             if (outputs, inputs, taps) != wanted {
-                return Err(Refusal::NoSlot(format!(
-                    "it is {outputs}x{inputs} with {taps} taps, the slot {}x{} with {}",
+                return Err(Refusal::OtherSlot(format!(
+                    "it is {outputs}x{inputs} with a kernel of {taps} elements, its slot {}x{} with {}",
                     slot.outputs, slot.inputs, wanted.2
                 )));
             }
@@ -101,13 +119,16 @@ impl<'a> Module<'a> {
 
     /// Factors of at most the allowed rank, and what was lost when that was not exact.
     ///
-    /// Errors: [`Error::Rank`] and [`Error::NotLowRank`] when nothing may be lost; those of reading weights.
-    pub(super) fn factors(&self, limits: Limits<'_>) -> Result<(LowRank, Option<TruncatedModule>)> {
+    /// Errors: [`Refusal::Rank`] and [`Refusal::NotLowRank`] when nothing may be lost; those of reading weights.
+    pub(super) fn factors(
+        &self,
+        limits: Limits<'_>,
+    ) -> Result<(LowRank, Option<TruncatedModule>), Refusal> {
         let limit = limits.rank.map_or(self.slots, |r| r.min(self.slots));
         let exact: Option<Vec<LowRank>> = self.parts.iter().map(|(a, _)| a.low_rank()).collect();
         let Some(factors) = exact else {
             if limits.exact {
-                return Err(self.not_low_rank(limits.name));
+                return Err(Refusal::NotLowRank(self.algorithms()));
             }
             let whole = self.whole(limits.weights)?;
             let shorter = self.inputs().min(self.slot.outputs);
@@ -115,13 +136,7 @@ impl<'a> Module<'a> {
         };
         let rank: usize = factors.iter().map(|f| f.rank).sum();
         if rank > limit && limits.exact {
-            return Err(Error::Rank {
-                adapter: limits.name.into(),
-                module: self.key(),
-                rank,
-                slots: limit,
-                needed: rank.next_multiple_of(RANK_STEP),
-            });
+            return Err(Refusal::Rank { rank, limit });
         }
         let stacked = self.stacked(factors);
         if rank <= limit {
@@ -208,15 +223,6 @@ impl<'a> Module<'a> {
         let mut words: Vec<String> = self.parts.iter().map(|(a, _)| algorithm(a)).collect();
         words.dedup();
         words.join(" + ")
-    }
-
-    fn not_low_rank(&self, name: &str) -> Error {
-        Error::NotLowRank {
-            adapter: name.into(),
-            module: self.key(),
-            algorithm: self.algorithms(),
-            slots: self.slots,
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! From the modules of a LoRA to fp16 factors in rows.
 
 use super::difference::{Limits, Module, Refusal};
+use super::refused::{Refused, accepted};
 use crate::folder::FolderInfo;
 use crate::slots::{Role, Slot, SlotTable};
 use crate::{Error, Result};
@@ -117,8 +118,8 @@ pub(super) fn compute(
             base: base.origin.name.clone(),
         });
     }
-    let modules = slotted(terms, slots, limits)?;
-    let made: Vec<Result<_>> = modules
+    let modules = slotted(terms, base, slots, limits)?;
+    let made: Vec<Result<_, Refusal>> = modules
         .par_iter()
         .map(|module| {
             let (factors, truncated) = module.factors(limits)?;
@@ -126,6 +127,7 @@ pub(super) fn compute(
             Ok((balance(&factors, taps, &module.key())?, truncated))
         })
         .collect();
+    let made = accepted(&modules, made, limits.name, base)?;
     let mut report = AdapterReport {
         name: limits.name.into(),
         modules: BTreeMap::new(),
@@ -139,8 +141,7 @@ pub(super) fn compute(
         snr_db: BTreeMap::new(),
     };
     let mut grouped: BTreeMap<String, BTreeMap<&str, Balanced>> = BTreeMap::new();
-    for (module, outcome) in modules.iter().zip(made) {
-        let (balanced, truncated) = outcome?;
+    for (module, (balanced, truncated)) in modules.iter().zip(made) {
         report.truncated.extend(truncated);
         grouped
             .entry(module.component.as_str().to_string())
@@ -167,6 +168,7 @@ pub(super) fn compute(
 /// The modules that the LoRAs change; all of them must have a slot of their shape.
 fn slotted<'a>(
     terms: &[Term<'a>],
+    base: &FolderInfo,
     slots: &'a BTreeMap<String, SlotTable>,
     limits: Limits<'_>,
 ) -> Result<Vec<Module<'a>>> {
@@ -184,39 +186,15 @@ fn slotted<'a>(
         }
     }
     let mut found = Vec::new();
-    let (mut slotless, mut baseless) = (Vec::new(), Vec::new());
+    let mut refused = Refused::default();
     for ((component, path), parts) in parts {
-        let name = format!("`{}:{path}`", component.as_str());
         match Module::new(component, path, parts, slots, limits.weights.is_some()) {
             Ok(module) => found.push(module),
-            Err(Refusal::NoSlot(reason)) => slotless.push(format!("{name} ({reason})")),
-            Err(Refusal::NeedsBase(algorithm)) => baseless.push(format!("{name} ({algorithm})")),
+            Err(refusal) => refused.add(format!("{}:{path}", component.as_str()), refusal)?,
         }
     }
-    if !slotless.is_empty() {
-        return Err(Error::NoSlot {
-            adapter: limits.name.into(),
-            count: slotless.len(),
-            modules: listing(slotless),
-        });
-    }
-    if !baseless.is_empty() {
-        return Err(Error::NeedsBase {
-            adapter: limits.name.into(),
-            count: baseless.len(),
-            modules: listing(baseless),
-        });
-    }
+    refused.none(limits.name, base)?;
     Ok(found)
-}
-
-/// The first few of them.
-fn listing(mut names: Vec<String>) -> String {
-    if names.len() > 8 {
-        names.truncate(8);
-        names.push("…".into());
-    }
-    names.join(", ")
 }
 
 /// Folds the scale into `up` and moves a power of two between row i of `down` and column i of `up`, so that their largest

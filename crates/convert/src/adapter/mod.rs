@@ -4,6 +4,7 @@ mod difference;
 mod factors;
 mod merge;
 mod program;
+mod refused;
 mod stack;
 mod weights;
 

@@ -183,10 +183,14 @@ fn a_rank_above_the_slots_is_cut_or_refused() {
         .unwrap_err()
         .to_string();
     assert!(
-        message.contains("has rank 8, but the base has slots of rank 4"),
+        message.contains("have a rank of up to 8, but the base has slots of rank 4"),
         "{message}"
     );
-    assert!(message.contains("--adapter-rank 32"), "{message}");
+    let first = lora.modules.keys().next().unwrap();
+    let named = format!("`{}:{}` (rank 8)", first.0, first.1);
+    for part in [&*named, "--adapter-rank 32", "--lora", "--as delta"] {
+        assert!(message.contains(part), "`{part}` is not in: {message}");
+    }
 }
 
 #[test]
@@ -208,10 +212,18 @@ fn modules_without_a_slot_are_named_with_the_ways_out() {
     let message = write_adapter(&lora, &base, &AdapterOptions::default(), &file, &mut Silent)
         .unwrap_err()
         .to_string();
-    assert!(message.contains("that have no adapter slot"), "{message}");
-    assert!(message.contains("unet:"), "{message}");
-    assert!(message.contains("--lora FILE:STRENGTH"), "{message}");
-    assert!(message.contains("--ignore PATTERN"), "{message}");
+    for part in [
+        "that have no adapter slot",
+        "`unet:conv_in` (no slot)",
+        "`unet:down_blocks.0.resnets.0.time_emb_proj` (no slot)",
+        "--adapter-sites all",
+        "--lora FILE:STRENGTH",
+        "--as delta",
+        "--ignore PATTERN",
+    ] {
+        assert!(message.contains(part), "`{part}` is not in: {message}");
+    }
+    assert!(!message.contains("attn2.to_v"), "{message}");
     assert!(!file.exists());
 }
 

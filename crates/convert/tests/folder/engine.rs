@@ -10,7 +10,7 @@ use gesso_engine::{Compute, Model, RunOptions, Tensor};
 
 type Values = BTreeMap<String, Tensor>;
 
-fn load(path: &Path) -> Model {
+pub(crate) fn load(path: &Path) -> Model {
     Model::load(&Package::open(path).unwrap()).unwrap()
 }
 
@@ -57,7 +57,7 @@ fn text_inputs() -> Values {
 }
 
 /// The factors that the asset's package of `component` hands out at `scale`.
-fn predicted(asset: &Asset, dir: &Path, component: &str, scale: Option<f32>) -> Factors {
+pub(crate) fn predicted(asset: &Asset, dir: &Path, component: &str, scale: Option<f32>) -> Factors {
     let packages = asset.extract(dir).unwrap();
     let inputs = scale
         .map(|s| ("scale".to_string(), Tensor::f32(&[1], vec![s])))
@@ -77,7 +77,7 @@ fn asset(name: &str, checkpoint: &Checkpoint, base: &FolderInfo, dir: &Path) -> 
     Asset::open(&file).unwrap()
 }
 
-fn slots(adapters: &[(&Factors, f32)], table: &SlotTable) -> Values {
+pub(crate) fn slots(adapters: &[(&Factors, f32)], table: &SlotTable) -> Values {
     stack(adapters, table)
         .unwrap()
         .into_iter()

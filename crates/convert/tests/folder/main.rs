@@ -6,6 +6,7 @@ mod bake;
 mod dense;
 mod engine;
 mod files;
+mod golden_loras;
 mod merge;
 mod recipe;
 
