@@ -8,7 +8,16 @@ const HEADER: &str = "crates/capi/include/gesso.h";
 
 /// Sources in the order of their declarations.
 const SOURCES: &[&str] = &[
-    "status", "cancel", "buffer", "model", "describe", "compile", "predict", "outputs", "state",
+    "status",
+    "cancel",
+    "buffer",
+    "model",
+    "describe",
+    "structure",
+    "compile",
+    "predict",
+    "outputs",
+    "state",
 ];
 
 /// Arguments of `cargo xtask header`.

@@ -365,6 +365,26 @@ GessoStatus gesso_model_describe(const struct GessoModel *model,
 // `string` is null or points to null or to a string of `gesso_model_describe`, unchanged.
 GessoStatus gesso_string_free(char **string);
 
+// Lists the operations of a package (`.mlpackage`) or a compiled model (`.mlmodelc`) as JSON; the caller frees it with
+// `gesso_string_free`. Weights are not read, and the operations need no kernels.
+//
+// ```json
+// {"functions": {"main": {"inputs": ["x"],
+//   "block": {"inputs": [], "outputs": ["y"],
+//     "operations": [{"operator": "concat", "inputs": {"axis": [null], "values": ["x", "x"]},
+//                     "outputs": ["y"], "blocks": []}]}}}}
+// ```
+//
+// An input of an operation has one or more bindings: the name of a variable, or null for a value that stands there.
+//
+// Fails with `IO`, and with `FORMAT` for what is no ML Program.
+//
+// # Safety
+//
+// `path` ends with NUL; `json` may be written.
+GessoStatus gesso_structure(const char *path,
+                            char **json);
+
 // Compiles the package (`.mlpackage`) at `package` to a compiled model (`.mlmodelc`) at `target`.
 //
 // The target appears whole or not at all; the folder that holds it must exist. With `overwrite` ≠ 0 an old target is

@@ -27,6 +27,7 @@ mod pointer;
 mod predict;
 mod state;
 mod status;
+mod structure;
 
 pub use buffer::{GessoDtype, GessoInput, GessoOutput};
 pub use cancel::{GessoToken, gesso_token_free, gesso_token_new, gesso_token_set};
@@ -50,3 +51,4 @@ pub use state::{
     gesso_state_read, gesso_state_unlock, gesso_state_write,
 };
 pub use status::{GessoStatus, gesso_last_error, gesso_version};
+pub use structure::gesso_structure;

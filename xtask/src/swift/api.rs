@@ -126,17 +126,9 @@ fn differences(
     findings
 }
 
-/// Names in Objective-C of what has another one in Swift.
+/// Names in Objective-C of nested enums that are called otherwise there; the others are called by their path without dots.
 const OBJECTIVE_C: &[(&str, &str)] = &[
-    ("MLComputePlan.Cost", "MLComputePlanCost"),
-    ("MLComputePlan.DeviceUsage", "MLComputePlanDeviceUsage"),
     ("MLModelError.Code", "MLModelError"),
-    (
-        "MLModelStructure.NeuralNetwork",
-        "MLModelStructureNeuralNetwork",
-    ),
-    ("MLModelStructure.Pipeline", "MLModelStructurePipeline"),
-    ("MLModelStructure.Program", "MLModelStructureProgram"),
     (
         "MLOptimizationHints.ReshapeFrequency",
         "MLReshapeFrequencyHint",
@@ -160,7 +152,8 @@ fn against(row: &Row, headers: &Headers) -> Vec<String> {
     let class = OBJECTIVE_C
         .iter()
         .find(|(swift, _)| *swift == parent)
-        .map_or(parent, |(_, class)| class);
+        .map_or_else(|| parent.replace('.', ""), |(_, class)| (*class).into());
+    let class = class.as_str();
     let mut findings = Vec::new();
     let selectors = headers.selectors.get(class);
     let has = |selector: &str| selectors.is_some_and(|all| all.contains(selector));

@@ -12,6 +12,7 @@
 mod refusals;
 mod rig;
 mod states;
+mod structure;
 
 use std::ffi::{CStr, CString};
 use std::ptr::{null, null_mut};

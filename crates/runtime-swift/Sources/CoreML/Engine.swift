@@ -40,10 +40,13 @@ final class CancellationToken: @unchecked Sendable {
 final class EngineModel: @unchecked Sendable {
   private(set) var pointer: OpaquePointer?
   let contents: Contents
+  /// Where its files lie.
+  let path: String
   /// A folder with the model's files that goes when the model goes.
   private let temporary: URL?
 
   init(path: String, temporary: URL? = nil) throws {
+    self.path = path
     self.temporary = temporary
     var model: OpaquePointer?
     var text: UnsafeMutablePointer<CChar>?

@@ -59,7 +59,10 @@ open class MLModel: NSObject {
     throw MLModelError(.parameters, "the model has no parameter `\(key.name)`")
   }
 
-  static func compiled(at url: URL) throws -> EngineModel {
+  static func compiled(at url: URL) throws -> EngineModel { try EngineModel(path: compiledPath(of: url)) }
+
+  /// Path of a compiled model; a package and what is not there are errors.
+  static func compiledPath(of url: URL) throws -> String {
     var isFolder: ObjCBool = false
     guard url.isFileURL, FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder) else {
       throw MLModelError(.io, "there is no model at `\(url.path)`")
@@ -69,7 +72,7 @@ open class MLModel: NSObject {
       throw MLModelError(
         .io, "`\(url.path)` is not a compiled model; compile a package with `MLModel.compileModel(at:)`")
     }
-    return try EngineModel(path: url.path)
+    return url.path
   }
 }
 
