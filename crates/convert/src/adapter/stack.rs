@@ -264,7 +264,7 @@ mod tests {
             .to_string();
         assert_eq!(
             message,
-            "the adapters `a3` (rank 3), `a2` (rank 2) together need slots of rank 5 (module `a`), but the base has rank 4\n\nhint: convert the base with `--adapter-rank 32`"
+            "the adapters `a3` (rank 3), `a2` (rank 2) together need slots of rank 5 (module `a`), but the base has rank 4\n\nhint: convert the base with `--adapter-rank 32`, use fewer of them at once, or make one asset of all with `gesso adapter --merge`"
         );
     }
 
