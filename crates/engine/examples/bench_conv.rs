@@ -182,18 +182,12 @@ fn main() {
     }
 }
 
-/// CPU time of this process so far, user and system; from the kernel's counters in units of 10 ms.
+/// CPU time of this process's threads so far, from the scheduler's counters in nanoseconds; no thread has ended.
 fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat
-        .rsplit(')')
-        .next()
-        .unwrap_or_default()
-        .split_whitespace();
-    fields
-        .skip(11)
-        .take(2)
-        .filter_map(|t| t.parse::<f64>().ok())
-        .sum::<f64>()
-        / 100.0
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten();
+    let run = |task: std::io::Result<std::fs::DirEntry>| -> Option<f64> {
+        let text = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse().ok()
+    };
+    tasks.filter_map(run).sum::<f64>() / 1e9
 }

@@ -1,6 +1,6 @@
 //! One execution of an op, as its kernel sees it.
 
-use crate::constant::{Constant, Decoder};
+use crate::constant::{Constant, Decoder, Pieces};
 use crate::plan::Step;
 use crate::tensor::{Array, Buffer, Class};
 use crate::{Error, Result};
@@ -119,6 +119,14 @@ impl<'a> Call<'a> {
         let array = self.array(parameter)?;
         let v = self.as_floats(parameter, &array)?;
         Ok((array.shape, v))
+    }
+
+    /// The elements of a required float operand; those of a large constant are decoded as they are asked for.
+    pub(crate) fn pieces(&self, parameter: &str) -> Result<Pieces<'a>> {
+        match self.operand(parameter) {
+            Some(Operand::Constant(c)) => Pieces::of(c, self.decoder),
+            _ => Pieces::dense(parameter, &self.array(parameter)?),
+        }
     }
 
     /// A float operand that may be left out.

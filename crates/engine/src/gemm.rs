@@ -135,12 +135,35 @@ impl Band<'_> {
 impl Band<'_> {
     /// Multiplies each column by its factor.
     pub(crate) fn scale_columns(&mut self, factors: &[f32]) {
+        self.each_row(|_, row| simd::binary_in_place(Binary::Mul, row, Lane::Each(factors)));
+    }
+
+    /// Writes column `j` from row `j` of `from`, whose rows are `step` apart, and adds `bias[j]`.
+    pub(crate) fn write_transposed(&mut self, from: &[f32], step: usize, bias: Option<&[f32]>) {
+        self.each_row(|r, row| {
+            let column = from.get(r..).unwrap_or(&[]).iter().step_by(step.max(1));
+            match bias {
+                Some(bias) => {
+                    for ((slot, x), b) in row.iter_mut().zip(column).zip(bias) {
+                        *slot = x + b;
+                    }
+                }
+                None => {
+                    for (slot, &x) in row.iter_mut().zip(column) {
+                        *slot = x;
+                    }
+                }
+            }
+        });
+    }
+
+    fn each_row(&mut self, f: impl Fn(usize, &mut [f32])) {
         for r in 0..self.rows {
             // SAFETY: as in `product`: row `r` of this band lies within the matrix and is nobody else's.
             let row = unsafe {
                 std::slice::from_raw_parts_mut(self.start.wrapping_add(r * self.step), self.width)
             };
-            simd::binary_in_place(Binary::Mul, row, Lane::Each(factors));
+            f(r, row);
         }
     }
 }

@@ -43,7 +43,8 @@ const END: &str = "<!-- end of cargo xtask bench engine -->";
 /// Options of the part.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Turns per case; the fastest counts, for seconds and for CPU seconds each.
+    /// Turns per case; the fastest counts, for seconds and for CPU seconds each. The text encoder, which takes a tenth of
+    /// a second, gets ten times as many.
     #[arg(long, default_value_t = 3)]
     repeats: usize,
 }
@@ -213,8 +214,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
                 let entry = costs
                     .entry((name, threads))
                     .or_insert((Cost::NONE, Cost::NONE));
-                entry.0 = entry.0.least(ours.cost(&request)?);
-                entry.1 = entry.1.least(torch.cost(&request)?);
+                for _ in 0..if *name == "text" { 10 } else { 1 } {
+                    entry.0 = entry.0.least(ours.cost(&request)?);
+                    entry.1 = entry.1.least(torch.cost(&request)?);
+                }
             }
         }
     }
@@ -231,7 +234,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     let text = tables(&costs, &steps, memory);
     print!("{text}");
     write(&text)?;
-    Ok(costs.values().all(|(ours, torch)| ours.cpu <= torch.cpu))
+    let slower = |(ours, torch): &(Cost, Cost)| ours.wall > torch.wall || ours.cpu > torch.cpu;
+    Ok(!costs.values().any(slower))
 }
 
 fn tables(
@@ -254,7 +258,7 @@ fn tables(
             // Writing into a string does not fail.
             let _ = writeln!(
                 text,
-                "| {what}, {threads} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {rate:.0} | {:.0} % |",
+                "| {what}, {threads} | {:.3} | {:.3} | {:.3} | {:.3} | {:.2} | {:.2} | {rate:.0} | {:.0} % |",
                 ours.wall,
                 ours.cpu,
                 torch.wall,

@@ -1,6 +1,7 @@
 //! The `constexpr_*` ops. Every form is evaluated in f32, in the order of operations of its formula, and the result is
 //! rounded once to the declared dtype.
 
+use super::lut::{lut_to_dense, palette};
 use super::unpack::{self, PIECE};
 use super::{Constant, Decoder};
 use crate::shape::{count, strides};
@@ -52,42 +53,44 @@ pub(super) fn decoded(site: &Site<'_>, kind: &str) -> Result<Array> {
     {
         crate::simd::round_f16(Arc::<Vec<f32>>::make_mut(v));
     }
-    let declared = site.ty.shape();
-    if declared.as_ref().is_some_and(|s| *s != array.shape) {
-        return Err(site.wrong(format!(
-            "declared as {}, found shape {:?}",
-            site.ty, array.shape
-        )));
-    }
+    fits_declared(site, &array.shape)?;
     Ok(array)
 }
 
+pub(super) fn fits_declared(site: &Site<'_>, shape: &[usize]) -> Result<()> {
+    if site.ty.shape().is_some_and(|s| s != shape) {
+        let ty = site.ty;
+        return Err(site.wrong(format!("declared as {ty}, found shape {shape:?}")));
+    }
+    Ok(())
+}
+
 impl<'a> Site<'a> {
-    fn wrong(&self, reason: impl Into<String>) -> Error {
+    pub(super) fn wrong(&self, reason: impl Into<String>) -> Error {
         Error::Constant {
             name: self.name.into(),
             reason: reason.into(),
         }
     }
 
-    fn operand(&self, name: &str) -> Result<&'a Constant> {
+    pub(super) fn operand(&self, name: &str) -> Result<&'a Constant> {
         self.operands
             .get(name)
             .map(|c| &**c)
             .ok_or_else(|| self.wrong(format!("operand `{name}` is missing")))
     }
 
-    fn array(&self, name: &str) -> Result<Array> {
+    pub(super) fn array(&self, name: &str) -> Result<Array> {
         self.operand(name)?.decoded(self.decoder)
     }
 
-    fn floats(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
+    pub(super) fn floats(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
         let array = self.array(name)?;
         Ok((array.shape.clone(), floats(&array)))
     }
 
     /// The `shape` operand of the iOS 16 forms, else the declared shape.
-    fn dense_shape(&self) -> Result<Vec<usize>> {
+    pub(super) fn dense_shape(&self) -> Result<Vec<usize>> {
         if !self.operands.contains_key("shape") {
             return self
                 .ty
@@ -101,7 +104,7 @@ impl<'a> Site<'a> {
             .collect()
     }
 
-    fn count(&self, shape: &[usize]) -> Result<usize> {
+    pub(super) fn count(&self, shape: &[usize]) -> Result<usize> {
         count(shape).ok_or_else(|| self.wrong(format!("shape {shape:?} is too large")))
     }
 }
@@ -115,16 +118,16 @@ fn floats(array: &Array) -> Vec<f32> {
 }
 
 /// A grid of blocks over a dense shape: which block an element lies in.
-struct Blocks {
+pub(super) struct Blocks {
     dense: Vec<usize>,
-    dense_strides: Vec<usize>,
+    pub(super) dense_strides: Vec<usize>,
     /// Block size per axis.
-    sizes: Vec<usize>,
+    pub(super) sizes: Vec<usize>,
     block_strides: Vec<usize>,
 }
 
 impl Blocks {
-    fn new(site: &Site<'_>, dense: &[usize], grid: &[usize]) -> Result<Self> {
+    pub(super) fn new(site: &Site<'_>, dense: &[usize], grid: &[usize]) -> Result<Self> {
         let fits =
             dense.len() == grid.len() && dense.iter().zip(grid).all(|(&d, &g)| g > 0 && d % g == 0);
         if !fits {
@@ -139,7 +142,7 @@ impl Blocks {
     }
 
     /// Index along `axis` of element `p`.
-    fn along(&self, p: usize, axis: usize) -> usize {
+    pub(super) fn along(&self, p: usize, axis: usize) -> usize {
         match (self.dense_strides.get(axis), self.dense.get(axis)) {
             (Some(&s), Some(&d)) => p / s % d.max(1),
             _ => 0,
@@ -147,113 +150,19 @@ impl Blocks {
     }
 
     /// Block of element `p`.
-    fn block(&self, p: usize) -> usize {
+    pub(super) fn block(&self, p: usize) -> usize {
         let axes = self.sizes.iter().zip(&self.block_strides).enumerate();
         axes.map(|(a, (&size, &stride))| self.along(p, a) / size.max(1) * stride)
             .sum()
     }
 }
 
-/// A palette: `lut [g…, 2^n, V]`, or `[2^n]` in the iOS 16 form, as values with their grid.
-struct Palette {
-    values: Vec<f32>,
-    grid: Vec<usize>,
-    entries: usize,
-    vector: usize,
-}
-
-fn palette(site: &Site<'_>, rank: usize) -> Result<Palette> {
-    let (shape, values) = site.floats("lut")?;
-    let (grid, entries, vector) = match shape.as_slice() {
-        [entries] => (vec![1; rank], *entries, 1),
-        [grid @ .., entries, vector] if grid.len() == rank => (grid.to_vec(), *entries, *vector),
-        _ => return Err(site.wrong(format!("a palette of shape {shape:?} for rank {rank}"))),
-    };
-    if !entries.is_power_of_two() || entries > 256 || vector == 0 {
-        return Err(site.wrong(format!("a palette with {entries} entries of {vector}")));
-    }
-    Ok(Palette {
-        values,
-        grid,
-        entries,
-        vector,
-    })
-}
-
-fn finished(site: &Site<'_>, shape: &[usize], values: Vec<f32>) -> Array {
+pub(super) fn finished(site: &Site<'_>, shape: &[usize], values: Vec<f32>) -> Array {
     if site.ty.dtype.is_float() {
         Array::f32(shape, values)
     } else {
         Array::i32(shape, values.into_iter().map(|x| x as i32).collect())
     }
-}
-
-/// `out[p] = lut[g(p), code(p), v(p)]`; with vectors along axis a, code is that of `p` with `p_a / V`, v = `p_a mod V`.
-fn lut_to_dense(site: &Site<'_>) -> Result<Array> {
-    let dense = site.dense_shape()?;
-    let n = site.count(&dense)?;
-    let palette = palette(site, dense.len())?;
-    let (ty, bytes) = site.operand("indices")?.packed(site.decoder)?;
-    let bits = if site.operands.contains_key("shape") {
-        palette.entries.trailing_zeros() as usize
-    } else {
-        ty.dtype.bits()
-    };
-    if !(1..=8).contains(&bits) || 1usize << bits != palette.entries {
-        let entries = palette.entries;
-        return Err(site.wrong(format!(
-            "{entries} palette entries for indices of {bits} bits"
-        )));
-    }
-    let needed = unpack::packed_len(n / palette.vector, bits);
-    if needed != Some(bytes.len()) {
-        let found = bytes.len();
-        return Err(site.wrong(format!(
-            "shape {dense:?} needs {needed:?} bytes, found {found}"
-        )));
-    }
-    let mut out = site.decoder.pool.take(n);
-    if palette.vector == 1 && palette.grid.iter().all(|&g| g == 1) {
-        unpack::looked_up(&bytes, bits, &palette.values, &mut out);
-        return Ok(finished(site, &dense, out));
-    }
-    let axis = if palette.vector > 1 {
-        let given = site.array("vector_axis")?.to_i64();
-        let axis = given
-            .first()
-            .and_then(|&a| crate::shape::axis(a, dense.len()));
-        axis.ok_or_else(|| site.wrong(format!("vector axis {given:?}")))?
-    } else {
-        0
-    };
-    let mut index_shape = dense.clone();
-    if let Some(d) = index_shape.get_mut(axis) {
-        *d /= palette.vector;
-    }
-    let index_strides = strides(&index_shape);
-    let blocks = Blocks::new(site, &dense, &palette.grid)?;
-    out.par_chunks_mut(PIECE)
-        .enumerate()
-        .for_each(|(piece, out)| {
-            for (i, slot) in out.iter_mut().enumerate() {
-                let p = piece * PIECE + i;
-                let along = blocks.along(p, axis);
-                let index: usize = if palette.vector == 1 {
-                    p
-                } else {
-                    let sum = index_strides.iter().enumerate().map(|(a, &s)| {
-                        let at = blocks.along(p, a);
-                        s * if a == axis { at / palette.vector } else { at }
-                    });
-                    sum.sum()
-                };
-                let code = usize::from(unpack::code(&bytes, bits, index));
-                let entry = (blocks.block(p) * palette.entries + code) * palette.vector;
-                let v = along % palette.vector;
-                *slot = palette.values.get(entry + v).copied().unwrap_or(f32::NAN);
-            }
-        });
-    Ok(finished(site, &dense, out))
 }
 
 /// `out = scale · (q − zero_point)`, both scalars or per element of one axis.

@@ -1,6 +1,8 @@
 //! Constants: `const` and the `constexpr_*` ops, decoded on demand with this crate's own unpacking.
 
 mod expr;
+mod lut;
+mod pieces;
 mod unpack;
 
 use crate::pool::Pool;
@@ -14,6 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(crate) use expr::is_constexpr;
+pub(crate) use pieces::Pieces;
 
 /// Constants with at most this many elements are decoded once, when the model is loaded.
 const KEPT: usize = 4096;

@@ -1,6 +1,5 @@
 //! Packed elements: one bit stream, element i in bits [i·n, (i+1)·n), least significant bit first.
 
-use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
 /// Elements per parallel piece: a multiple of 8, so that a piece starts on a byte for every width.
@@ -26,15 +25,35 @@ pub(super) fn codes(bytes: &[u8], bits: usize, count: usize) -> Vec<u8> {
     (0..count).map(|i| code(bytes, bits, i)).collect()
 }
 
-/// `out[i] = table[code i]`; `table` has 2^bits entries.
-pub(super) fn looked_up(bytes: &[u8], bits: usize, table: &[f32], out: &mut [f32]) {
-    out.par_chunks_mut(PIECE)
-        .enumerate()
-        .for_each(|(n, piece)| {
-            let start = n * PIECE * bits / 8;
-            let bytes = bytes.get(start..).unwrap_or(&[]);
-            piece_looked_up(bytes, bits, table, piece);
-        });
+/// Elements from `from` on, in this thread: element i is `tables[i / per_table · 2^bits + code i]`.
+pub(super) fn tables(
+    bytes: &[u8],
+    bits: usize,
+    (tables, per_table): (&[f32], usize),
+    from: usize,
+    mut out: &mut [f32],
+) {
+    let mut at = from;
+    while !out.is_empty() && per_table > 0 {
+        let n = (per_table - at % per_table).min(out.len());
+        let (part, rest) = out.split_at_mut(n);
+        let table = tables.get((at / per_table) << bits..).unwrap_or(&[]);
+        looked_up(bytes, bits, table, at, part);
+        out = rest;
+        at += n;
+    }
+}
+
+/// `out[i] = table[code (from + i)]`; entries beyond 2^bits are not looked at.
+fn looked_up(bytes: &[u8], bits: usize, table: &[f32], from: usize, out: &mut [f32]) {
+    // Elements up to the next one that starts on a byte at every width.
+    let (head, rest) = out.split_at_mut((from.next_multiple_of(8) - from).min(out.len()));
+    for (i, slot) in head.iter_mut().enumerate() {
+        let code = usize::from(code(bytes, bits, from + i));
+        *slot = table.get(code).copied().unwrap_or(f32::NAN);
+    }
+    let start = (from + head.len()) * bits / 8;
+    piece_looked_up(bytes.get(start..).unwrap_or(&[]), bits, table, rest);
 }
 
 fn piece_looked_up(bytes: &[u8], bits: usize, table: &[f32], out: &mut [f32]) {
@@ -76,17 +95,7 @@ fn piece_looked_up(bytes: &[u8], bits: usize, table: &[f32], out: &mut [f32]) {
 pub(super) fn widened(bytes: &[u8], out: &mut [f32]) {
     out.par_chunks_mut(PIECE)
         .zip(bytes.par_chunks(PIECE * 2))
-        .for_each(|(out, bytes)| {
-            let mut halves = [half::f16::ZERO; 256];
-            for (out, bytes) in out.chunks_mut(256).zip(bytes.chunks(512)) {
-                for (h, b) in halves.iter_mut().zip(bytes.chunks_exact(2)) {
-                    *h = half::f16::from_le_bytes([b[0], b[1]]);
-                }
-                if let Some(halves) = halves.get(..out.len()) {
-                    halves.convert_to_f32_slice(out);
-                }
-            }
-        });
+        .for_each(|(out, bytes)| crate::simd::widen(bytes, out));
 }
 
 #[cfg(test)]
@@ -110,10 +119,15 @@ mod tests {
                 .map(|i| (i * 37 % 251) as u8)
                 .collect();
             let mut out = vec![0.0; count];
-            looked_up(&bytes, bits, &table, &mut out);
+            tables(&bytes, bits, (&table, count), 0, &mut out);
             for i in [0, 1, 2, 5, 32_767, 32_768, 65_537, count - 1] {
                 let want = table[usize::from(code(&bytes, bits, i))];
                 assert_eq!(out[i], want, "{bits} bits, element {i}");
+            }
+            for from in [0, 1, 7, 8, 30_011] {
+                let mut part = vec![0.0; 777];
+                tables(&bytes, bits, (&table, count), from, &mut part);
+                assert_eq!(part, out[from..from + 777], "{bits} bits, from {from}");
             }
         }
     }

@@ -329,7 +329,7 @@ pub(super) const KERNELS: &[Kernel] = &[
     row("pad", layout::pad),
     row("slice_by_index", slice::slice_by_index),
     row("slice_by_size", slice::slice_by_size),
-    row("gather", gather::gather),
+    with_fast("gather", gather::gather, fast::gather::gather),
     row("gather_along_axis", gather::gather_along_axis),
     row("gather_nd", gather::gather_nd),
     row("one_hot", gather::one_hot),

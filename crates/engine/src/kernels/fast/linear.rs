@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::call::Call;
-use crate::gemm::{Matrix, Sizes, Target, parallel_product, product};
+use crate::gemm::{Matrix, Sizes, Target, bands, parallel_product, product};
 use crate::kernels::naive::linear::Product;
 use crate::tensor::Array;
 use rayon::prelude::*;
@@ -56,45 +56,118 @@ pub(crate) fn matmul(call: &mut Call<'_>) -> Result<Option<Vec<Array>>> {
     Ok(Some(vec![Array::f32(&p.shape, out)]))
 }
 
+/// Most rows of x for which the weight streams past them.
+const FEW: usize = 256;
+/// Elements of a weight panel, about: it stays in a core's cache.
+const PANEL: usize = 1 << 16;
+/// Elements per vector of the widest units; rows of x are padded to it.
+const VECTOR: usize = 16;
+
 pub(crate) fn linear(call: &mut Call<'_>) -> Result<Option<Vec<Array>>> {
     let (xs, x) = call.floats("x")?;
     let ws = call.shape("weight")?;
     let (Some((&inner, outer)), &[out, w_inner]) = (xs.split_last(), &ws[..]) else {
         return Ok(None);
     };
-    if inner != w_inner || inner == 0 {
+    if inner != w_inner || inner == 0 || out == 0 {
         return Ok(None);
     }
-    let weight = call.array("weight")?;
-    let w = call.as_floats("weight", &weight)?;
+    let bias = call.optional_floats("bias")?;
+    if bias.as_ref().is_some_and(|(_, bias)| bias.len() != out) {
+        return Ok(None);
+    }
+    let bias = bias.as_ref().map(|(_, bias)| bias.as_slice());
     let mut shape = outer.to_vec();
     shape.push(out);
     let mut y = call.buffer(call.count(&shape)?);
-    let bias = call.optional_floats("bias")?;
-    if let Some((_, bias)) = &bias {
-        if bias.len() != out {
-            return Ok(None);
-        }
-        y.chunks_exact_mut(out.max(1))
-            .for_each(|row| row.copy_from_slice(bias));
-    }
     let sizes = Sizes {
         m: x.len() / inner,
         k: inner,
         n: out,
     };
+    if sizes.m <= FEW {
+        few(call, &x, sizes, bias, &mut y)?;
+    } else {
+        many(call, &x, sizes, bias, &mut y)?;
+    }
+    Ok(Some(vec![Array::f32(&shape, y)]))
+}
+
+fn many(call: &Call<'_>, x: &[f32], s: Sizes, bias: Option<&[f32]>, y: &mut [f32]) -> Result<()> {
+    let weight = call.array("weight")?;
+    let w = call.as_floats("weight", &weight)?;
+    if let Some(bias) = bias {
+        y.par_chunks_exact_mut(s.n)
+            .for_each(|row| row.copy_from_slice(bias));
+    }
     let b = Matrix {
         data: &w,
         rows: 1,
-        columns: inner,
+        columns: s.k,
     };
     let mut c = Target {
-        data: &mut y,
-        step: out,
+        data: y,
+        step: s.n,
         add: bias.is_some(),
     };
-    parallel_product(&mut c, sizes, Matrix::packed(&x, inner), b);
+    parallel_product(&mut c, s, Matrix::packed(x, s.k), b);
     drop(w);
     call.recycle(weight);
-    Ok(Some(vec![Array::f32(&shape, y)]))
+    Ok(())
+}
+
+/// Few rows: `yᵀ = weight · xᵀ` in bands of outputs, so that vectors run along the rows of x, which are laid out for it
+/// once, and each element of the weight is decoded and read once.
+fn few(call: &Call<'_>, x: &[f32], s: Sizes, bias: Option<&[f32]>, y: &mut [f32]) -> Result<()> {
+    let Sizes { m, k, n } = s;
+    let weight = call.pieces("weight")?;
+    let step = m.next_multiple_of(VECTOR);
+    let mut columns = call.buffer(k * step);
+    transposed(x, k, step, &mut columns);
+    let right = Matrix::packed(&columns, step);
+    // Whole groups of six outputs, which the product's inner loop takes.
+    let width = (PANEL / k / 6 * 6).clamp(6, 96);
+    bands(
+        y,
+        n,
+        width,
+        || (vec![0f32; width * k], vec![0f32; width * step]),
+        |(panel, sums), band| {
+            let left = weight.get(band.first * k, band.width * k, panel);
+            let sizes = Sizes {
+                m: band.width,
+                k,
+                n: step,
+            };
+            let mut c = Target {
+                data: sums,
+                step,
+                add: false,
+            };
+            product(&mut c, sizes, Matrix::packed(left, k), right);
+            let bias = bias.and_then(|b| b.get(band.first..band.first + band.width));
+            band.write_transposed(sums, step, bias);
+        },
+    );
+    call.recycle(Array::f32(&[columns.len()], columns));
+    Ok(())
+}
+
+/// Columns of `x [rows, k]` as rows of `out`, `step` apart and filled up with zeros.
+fn transposed(x: &[f32], k: usize, step: usize, out: &mut [f32]) {
+    const BLOCK: usize = 64;
+    out.par_chunks_mut(BLOCK * step)
+        .enumerate()
+        .for_each(|(block, out)| {
+            let first = block * BLOCK;
+            out.fill(0.0);
+            for (r, row) in x.chunks_exact(k).enumerate() {
+                let row = row.get(first..).unwrap_or(&[]);
+                for (column, &x) in out.chunks_exact_mut(step).zip(row) {
+                    if let Some(slot) = column.get_mut(r) {
+                        *slot = x;
+                    }
+                }
+            }
+        });
 }

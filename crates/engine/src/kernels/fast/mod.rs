@@ -4,6 +4,7 @@ pub(crate) mod attention;
 pub(super) mod conv;
 pub(super) mod einsum;
 pub(super) mod elementwise;
+pub(super) mod gather;
 pub(super) mod linear;
 pub(super) mod norm;
 pub(super) mod softmax;

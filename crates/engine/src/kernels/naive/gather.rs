@@ -6,7 +6,7 @@ use crate::shape::{Walk, around, broadcast_strides};
 use crate::tensor::{Array, Class, Outputs, each_class};
 
 /// An index, counted from the end when negative.
-fn index(call: &Call<'_>, i: i64, size: usize) -> Result<usize> {
+pub(crate) fn index(call: &Call<'_>, i: i64, size: usize) -> Result<usize> {
     crate::shape::axis(i, size)
         .ok_or_else(|| call.wrong(format!("index {i} for an axis of size {size}")))
 }
