@@ -71,12 +71,12 @@ extension MLShapedArrayProtocol {
     self.init(bytesNoCopy: bytes, shape: shape, strides: Layout.rowMajor(shape), deallocator: deallocator)
   }
 
-  /// As many scalars as the shape holds, in row-major order.
+  /// At least as many scalars as the shape holds, in row-major order; the rest is not looked at.
   public init<S>(scalars: S, shape: [Int]) where S: Sequence, Self.Scalar == S.Element {
     self.init(unsafeUninitializedShape: shape) { elements, _ in
       var count = 0
-      for scalar in scalars {
-        precondition(count < elements.count, "more scalars than the shape \(shape) holds")
+      var rest = scalars.makeIterator()
+      while count < elements.count, let scalar = rest.next() {
         elements[count] = scalar
         count += 1
       }
@@ -127,8 +127,11 @@ extension MLShapedArrayProtocol {
     self = Self(repeating: value, shape: shape)
   }
 
+  /// Writes the elements of a collection in row-major order, from its start again as often as it takes.
   public mutating func fill<C>(with collection: C) where C: Collection, Self.Scalar == C.Element {
-    self = Self(scalars: collection, shape: shape)
+    precondition(!collection.isEmpty || scalarCount == 0, "there is nothing to fill the shape \(shape) with")
+    let all = Array(collection)
+    self = Self(scalars: (0..<scalarCount).lazy.map { all[$0 % all.count] }, shape: shape)
   }
 
   public subscript(scalarAt indices: Int...) -> Self.Scalar {

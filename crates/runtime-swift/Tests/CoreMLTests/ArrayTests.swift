@@ -116,6 +116,48 @@ final class ArrayTests: XCTestCase {
     XCTAssertEqual(MLShapedArray(concatenating: [array, array], alongAxis: 1).shape, [2, 6, 4])
   }
 
+  func testRangesBetweenBrackets() {
+    let source = MLShapedArray<Int32>(scalars: 0..., shape: [4, 4])
+    XCTAssertEqual(source[1...2, 1...2].scalars, [5, 6, 9, 10])
+    XCTAssertEqual(source[2..., ..<1].scalars, [8, 12])
+    XCTAssertEqual(source[...0, 3...].scalars, [3])
+    XCTAssertEqual(source[1...2].shape, [2, 4])
+    XCTAssertEqual(source[3...].scalars, [12, 13, 14, 15])
+    let list: [any MLShapedArrayRangeExpression] = [0..<1, 1...]
+    XCTAssertEqual(source[list].scalars, [1, 2, 3])
+    var changed = source
+    changed[1...2, 1...2] = MLShapedArraySlice(repeating: -1, shape: [2, 2])
+    XCTAssertEqual(changed.scalars, [0, 1, 2, 3, 4, -1, -1, 7, 8, -1, -1, 11, 12, 13, 14, 15])
+    XCTAssertEqual((1...).relative(toShapedArrayAxis: 0..<3), 1..<3)
+  }
+
+  func testLayouts() {
+    let source = MLShapedArray<Int32>(scalars: 0..., shape: [2, 3])
+    let turned = source.changingLayout(to: .lastMajorContiguous)
+    XCTAssertEqual(turned.strides, [1, 2])
+    XCTAssertEqual(turned, source)
+    turned.withUnsafeShapedBufferPointer { elements, _, _ in
+      XCTAssertEqual(Array(elements), [0, 3, 1, 4, 2, 5])
+    }
+    let spread = turned.changingLayout(to: .strides([8, 2]))
+    XCTAssertEqual(spread.strides, [8, 2])
+    XCTAssertEqual(spread, source)
+    XCTAssertEqual(spread.changingLayout(to: .firstMajorContiguous).strides, [3, 1])
+    // Data that lies in columns.
+    var array = MLShapedArray<Int32>(repeating: 0, shape: [2, 3])
+    array.withUnsafeMutableShapedBufferPointer(using: .lastMajorContiguous) { elements, shape, strides in
+      XCTAssertEqual(shape, [2, 3])
+      XCTAssertEqual(strides, [1, 2])
+      for (index, value) in [0, 3, 1, 4, 2, 5].enumerated() { elements[index] = Int32(value) }
+    }
+    XCTAssertEqual(array, source)
+    let copy = array
+    array.withUnsafeMutableShapedBufferPointer(using: .lastMajorContiguous) { elements, _, _ in elements[0] = 9 }
+    XCTAssertEqual(copy, source)
+    XCTAssertEqual(array[scalarAt: 0, 0], 9)
+    XCTAssertEqual(source[1].changingLayout(to: .strides([2])).scalars, [3, 4, 5])
+  }
+
   func testOtherWaysToMakeShapedArrays() {
     XCTAssertEqual(MLShapedArray<Double>(repeating: 2, shape: [2, 2]).scalars, [2, 2, 2, 2])
     XCTAssertEqual(MLShapedArray<Float16>(identityMatrixOfSize: 2).scalars, [1, 0, 0, 1])
@@ -130,6 +172,8 @@ final class ArrayTests: XCTestCase {
     var filled = literal
     filled.fill(with: 7)
     XCTAssertEqual(filled.scalars, [7, 7, 7])
+    filled.fill(with: [1, 2])
+    XCTAssertEqual(filled.scalars, [1, 2, 1])
     let made = MLShapedArray<Float>(unsafeUninitializedShape: [2, 2]) { elements, strides in
       XCTAssertEqual(strides, [2, 1])
       for index in elements.indices { elements[index] = Float(index) }
