@@ -28,7 +28,7 @@ pub(crate) enum Command {
     /// Generate a picture from a converted folder.
     Generate(Generate),
     /// Measure what a conversion lost against its source.
-    Verify(Verify),
+    Verify(crate::commands::verify::Options),
     /// Run one package or compiled model on tensors from a file.
     Run(Run),
     /// Compile a package as Xcode does.
@@ -238,11 +238,13 @@ pub(crate) struct Adapter {
 
 /// Arithmetic of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Compute {
+pub(crate) enum EnginePrecision {
     /// Everything in fp32.
     Fp32,
     /// Every value that the program declares fp16 is rounded to fp16 after its op.
     Fp16,
+    /// Values in fp32, inside each op f64, by the slow kernels that judge the fast ones.
+    Strict,
 }
 
 /// Sampler.
@@ -306,46 +308,14 @@ pub(crate) struct Generate {
     #[arg(long, value_name = "DIR")]
     pub(crate) adapter_dir: Option<PathBuf>,
     /// Arithmetic of the engine.
-    #[arg(long, value_enum, default_value_t = Compute::Fp32)]
-    pub(crate) compute: Compute,
+    #[arg(long, value_enum, default_value_t = EnginePrecision::Fp32)]
+    pub(crate) precision: EnginePrecision,
     /// Picture to write (.png).
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
     /// Replace the picture if it exists.
     #[arg(long)]
     pub(crate) force: bool,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct Verify {
-    /// Folder that `gesso convert` wrote.
-    pub(crate) folder: PathBuf,
-    /// The checkpoint it was made from.
-    #[arg(long, value_name = "CHECKPOINT")]
-    pub(crate) against: PathBuf,
-    /// Adapter asset to judge, with a strength.
-    #[arg(long, value_name = "FILE[:STRENGTH]", requires = "lora")]
-    pub(crate) adapter: Option<String>,
-    /// The LoRA that the adapter, or the baked conversion, was made from, with its strength.
-    #[arg(long, value_name = "FILE[:STRENGTH]")]
-    pub(crate) lora: Vec<String>,
-    /// Only these components; the end-to-end picture is compared when all are there.
-    #[arg(long, value_enum, value_delimiter = ',')]
-    pub(crate) components: Vec<Part>,
-    /// Arithmetic of the engine for the judged packages.
-    #[arg(long, value_enum, default_value_t = Compute::Fp32)]
-    pub(crate) compute: Compute,
-    /// Steps of the end-to-end comparison; 0 leaves it out.
-    #[arg(long, default_value_t = 8)]
-    pub(crate) steps: u32,
-    /// Prompt of the comparison.
-    #[arg(long, default_value = "a red circle")]
-    pub(crate) prompt: String,
-    /// PSNR in dB that every module must reach [default: by the bits of the conversion].
-    #[arg(long, value_name = "DB")]
-    pub(crate) min_psnr: Option<f64>,
-    #[command(flatten)]
-    pub(crate) source: Source,
 }
 
 /// A component of a converted folder.
@@ -375,12 +345,18 @@ pub(crate) struct Run {
     #[arg(long, value_name = "NAME")]
     pub(crate) function: Option<String>,
     /// Arithmetic of the engine.
-    #[arg(long, value_enum, default_value_t = Compute::Fp32)]
-    pub(crate) compute: Compute,
-    /// Use the naive kernels that judge the fast ones.
-    #[arg(long)]
-    pub(crate) naive: bool,
-    /// Replace the outputs file if it exists.
+    #[arg(long, value_enum, default_value_t = EnginePrecision::Fp32)]
+    pub(crate) precision: EnginePrecision,
+    /// Predictions one after the other on the same inputs; a state is kept from one to the next, outputs are the last one's.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) repeat: u32,
+    /// States to begin with, by name (.safetensors) [default: zeros].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
+    /// States at the end, by name (.safetensors).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state_output: Option<PathBuf>,
+    /// Replace the written files if they exist.
     #[arg(long)]
     pub(crate) force: bool,
 }

@@ -161,6 +161,31 @@ impl Model {
         Ok(modules::values(&self.function(function)?.1.plan))
     }
 
+    /// The name of a value, given by its name or by the path of the module that returns it, with dots or underscores.
+    ///
+    /// Errors: [`Error::UnknownFunction`]; [`Error::UnknownProbe`] with the nearest names of values and modules.
+    pub fn find_value(&self, function: Option<&str>, name: &str) -> Result<String> {
+        let (function, loaded) = self.function(function)?;
+        let known = &loaded.plan.places;
+        if known.contains_key(name) {
+            return Ok(name.into());
+        }
+        let values = modules::values(&loaded.plan);
+        let path = name.replace('.', "_");
+        if let Some(value) = values.iter().find(|v| v.returned && v.module == path) {
+            return Ok(value.name.clone());
+        }
+        let modules = values
+            .iter()
+            .filter(|v| v.returned)
+            .map(|v| v.module.as_str());
+        Err(Error::UnknownProbe {
+            function: function.into(),
+            name: name.into(),
+            nearest: nearest_few(&path, known.keys().map(String::as_str).chain(modules)),
+        })
+    }
+
     /// A state for a function, all zeros; empty for a function without states. `None` = the default function.
     ///
     /// Errors: [`Error::UnknownFunction`].

@@ -3,7 +3,7 @@
 use super::generate::sample;
 use super::{Global, adapter, convert, print_json, verify};
 use crate::args::{
-    self, Adapter, AssetForm, Compute, Demo, Rng, Sampling, Scheduler, Source, Verify,
+    self, Adapter, AssetForm, Demo, EnginePrecision, Rng, Sampling, Scheduler, Source,
 };
 use crate::base::Base;
 use crate::networks::EngineNetworks;
@@ -170,10 +170,15 @@ fn figure(by_name: &std::collections::BTreeMap<&str, f64>, name: &str) -> f64 {
     by_name.get(name).copied().unwrap_or(f64::NAN)
 }
 
-fn verify_options(folder: &Path, against: &Path, adapter: Option<(&PathBuf, &PathBuf)>) -> Verify {
-    Verify {
+fn verify_options(
+    folder: &Path,
+    against: &Path,
+    adapter: Option<(&PathBuf, &PathBuf)>,
+) -> verify::Options {
+    verify::Options {
         folder: folder.into(),
-        against: against.into(),
+        reference: None,
+        against: Some(against.into()),
         adapter: adapter.map(|(asset, _)| asset.to_string_lossy().into_owned()),
         lora: adapter
             .map(|(_, lora)| lora.to_string_lossy().into_owned())
@@ -184,7 +189,13 @@ fn verify_options(folder: &Path, against: &Path, adapter: Option<(&PathBuf, &Pat
         } else {
             Vec::new()
         },
-        compute: Compute::Fp32,
+        precision: EnginePrecision::Fp32,
+        per_layer: false,
+        plot: None,
+        probe: Vec::new(),
+        output: None,
+        inputs: None,
+        force: false,
         steps: 8,
         prompt: PROMPTS[0].0.into(),
         min_psnr: None,
@@ -230,7 +241,8 @@ fn pictures(base: &Base, out: &Path, global: Global) -> anyhow::Result<Vec<Vec<P
                     .into_owned()
             });
             let adapters = assets::load(asset.as_slice(), base)?;
-            let mut networks = EngineNetworks::load(base, &adapters, global.engine(Compute::Fp32))?;
+            let mut networks =
+                EngineNetworks::load(base, &adapters, global.engine(EnginePrecision::Fp32))?;
             PROMPTS
                 .iter()
                 .map(|(prompt, seed)| {

@@ -23,7 +23,7 @@ pub(super) fn run(options: &Generate, global: Global) -> anyhow::Result<Outcome>
     let mut arguments = options.adapter.clone();
     arguments.extend(assets::named(&mentions, options.adapter_dir.as_deref())?);
     let adapters = assets::load(&arguments, &base)?;
-    let mut networks = EngineNetworks::load(&base, &adapters, global.engine(options.compute))?;
+    let mut networks = EngineNetworks::load(&base, &adapters, global.engine(options.precision))?;
     let loaded = start.elapsed().as_secs_f64();
     let mut line = Line::new();
     line.begin("sampling", options.sampling.steps.into());

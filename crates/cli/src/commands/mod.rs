@@ -13,13 +13,13 @@ pub(crate) mod inspect;
 pub(crate) mod lint;
 mod probe_kit;
 pub(crate) mod run;
-mod verify;
+pub(crate) mod verify;
 
 use crate::Outcome;
-use crate::args::{Arguments, Command};
+use crate::args::{Arguments, Command, EnginePrecision};
 use anyhow::Context;
 use gesso_coreml::stage::{self, Overwrite};
-use gesso_engine::{Compute, Kernels, RunOptions};
+use gesso_engine::{Precision, RunOptions};
 
 /// Exit code after SIGINT or SIGTERM.
 const INTERRUPTED: i32 = 130;
@@ -66,15 +66,15 @@ impl Global {
     }
 
     /// Options of the engine for this command.
-    pub(crate) fn engine(self, compute: crate::args::Compute) -> RunOptions {
+    pub(crate) fn engine(self, precision: EnginePrecision) -> RunOptions {
+        let precision = match precision {
+            EnginePrecision::Fp32 => Precision::Fp32,
+            EnginePrecision::Fp16 => Precision::Fp16,
+            EnginePrecision::Strict => Precision::Strict,
+        };
         RunOptions {
-            compute: match compute {
-                crate::args::Compute::Fp32 => Compute::Fp32,
-                crate::args::Compute::Fp16 => Compute::Fp16,
-            },
-            kernels: Kernels::Fast,
             threads: self.threads,
-            ..RunOptions::default()
+            ..RunOptions::new(precision)
         }
     }
 }

@@ -1,53 +1,120 @@
-//! `gesso run`: one package on tensors from a file.
+//! `gesso run`: one package on tensors from a file, once or several times on a state.
 
 use super::{Global, overwrite, print_json};
 use crate::Outcome;
 use crate::args::Run;
 use crate::base::model;
 use crate::table::Table;
-use anyhow::Context;
+use anyhow::{Context, bail, ensure};
 use gesso_coreml::stage::Staging;
-use gesso_engine::{Data, Kernels, RunOptions, Tensor};
+use gesso_engine::{Data, Model, State, Tensor};
 use gesso_weights::safetensors::{StDType, StFile, TensorRef, write_safetensors};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Instant;
 
 pub(super) fn run(options: &Run, global: Global) -> anyhow::Result<Outcome> {
     let model = model(&options.package)?;
-    let file = StFile::open(&options.inputs)?;
+    let inputs = inputs(&options.inputs)?;
+    let function = options.function.as_deref();
+    let mut state = first_state(&model, options)?;
+    let staging = Staging::file(&options.outputs, overwrite(options.force))?;
+    let state_staging = options.state_output.as_ref();
+    let state_staging = state_staging
+        .map(|path| Staging::file(path, overwrite(options.force)))
+        .transpose()?;
+    let engine = global.engine(options.precision);
+    let start = Instant::now();
+    let mut outputs = BTreeMap::new();
+    for _ in 0..options.repeat {
+        outputs = model.predict_with_state(function, &inputs, &mut state, &engine)?;
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    write(staging.path(), &outputs)?;
+    let held = held(&state)?;
+    if let Some(staging) = &state_staging {
+        write(staging.path(), &held)?;
+    }
+    staging.commit()?;
+    state_staging.map(Staging::commit).transpose()?;
+    if global.json {
+        let shapes = |tensors: &BTreeMap<String, Tensor>| -> serde_json::Value {
+            let rows = tensors
+                .iter()
+                .map(|(name, t)| (name.clone(), t.shape.clone().into()));
+            serde_json::Value::Object(rows.collect())
+        };
+        let (shapes, states) = (shapes(&outputs), shapes(&held));
+        print_json(
+            &serde_json::json!({ "schema": 1, "outputs": shapes, "states": states, "seconds": seconds }),
+        )?;
+    } else {
+        print!("{}", table("output", &outputs).text());
+        if !held.is_empty() {
+            print!("{}", table("state", &held).text());
+        }
+        println!("wrote `{}` in {seconds:.2} s", options.outputs.display());
+    }
+    Ok(Outcome::Done)
+}
+
+/// The state that the first prediction begins with: what a file holds, else zeros.
+fn first_state(model: &Model, options: &Run) -> anyhow::Result<State> {
+    let function = options.function.as_deref();
+    let mut state = model.make_state(function)?;
+    let states = model.states(function)?;
+    let asked = options.state.as_ref().or(options.state_output.as_ref());
+    ensure!(
+        asked.is_none() || !states.is_empty(),
+        "`{}` has no states in this function, but `--state` or `--state-output` is given",
+        options.package.display()
+    );
+    if let Some(path) = &options.state {
+        let given = inputs(path)?;
+        for (name, tensor) in &given {
+            state.write(name, tensor)?;
+        }
+        if let Some(missing) = states.iter().find(|s| !given.contains_key(&s.name)) {
+            bail!(
+                "`{}` has no state `{}`; expected {}",
+                path.display(),
+                missing.name,
+                missing.ty
+            );
+        }
+    }
+    Ok(state)
+}
+
+fn held(state: &State) -> anyhow::Result<BTreeMap<String, Tensor>> {
+    let read = |name: &str| Ok((name.to_string(), state.read(name)?));
+    state.types().map(|(name, _)| read(name)).collect()
+}
+
+/// Tensors by name, with their lowest and highest element.
+pub(crate) fn table(what: &str, tensors: &BTreeMap<String, Tensor>) -> Table {
+    let mut table = Table::new(&[what, "shape", "lowest", "highest"]);
+    for (name, tensor) in tensors {
+        let (low, high) = range(tensor);
+        table.row(&[
+            name.clone(),
+            format!("{:?}", tensor.shape),
+            format!("{low:.5}"),
+            format!("{high:.5}"),
+        ]);
+    }
+    table
+}
+
+/// The tensors of a file: integers as such, everything else as floats.
+pub(crate) fn inputs(path: &Path) -> anyhow::Result<BTreeMap<String, Tensor>> {
+    let file = StFile::open(path)?;
     let mut inputs = BTreeMap::new();
     for name in file.names() {
         let tensor = file.get(name).with_context(|| format!("tensor `{name}`"))?;
         inputs.insert(name.to_string(), input(&tensor)?);
     }
-    let staging = Staging::file(&options.outputs, overwrite(options.force))?;
-    let mut engine: RunOptions = global.engine(options.compute);
-    if options.naive {
-        engine.kernels = Kernels::Naive;
-    }
-    let start = Instant::now();
-    let outputs = model.predict(options.function.as_deref(), &inputs, &engine)?;
-    let seconds = start.elapsed().as_secs_f64();
-    write(staging.path(), &outputs)?;
-    staging.commit()?;
-    if global.json {
-        let shapes: BTreeMap<_, _> = outputs.iter().map(|(name, t)| (name, &t.shape)).collect();
-        print_json(&serde_json::json!({ "schema": 1, "outputs": shapes, "seconds": seconds }))?;
-    } else {
-        let mut table = Table::new(&["output", "shape", "lowest", "highest"]);
-        for (name, tensor) in &outputs {
-            let (low, high) = range(tensor);
-            table.row(&[
-                name.clone(),
-                format!("{:?}", tensor.shape),
-                format!("{low:.5}"),
-                format!("{high:.5}"),
-            ]);
-        }
-        print!("{}", table.text());
-        println!("wrote `{}` in {seconds:.2} s", options.outputs.display());
-    }
-    Ok(Outcome::Done)
+    Ok(inputs)
 }
 
 fn input(tensor: &TensorRef<'_>) -> anyhow::Result<Tensor> {
@@ -64,10 +131,7 @@ fn input(tensor: &TensorRef<'_>) -> anyhow::Result<Tensor> {
 }
 
 /// Writes floats as F32, integers as I32, truth values as BOOL.
-pub(crate) fn write(
-    path: &std::path::Path,
-    tensors: &BTreeMap<String, Tensor>,
-) -> anyhow::Result<()> {
+pub(crate) fn write(path: &Path, tensors: &BTreeMap<String, Tensor>) -> anyhow::Result<()> {
     let rows: Vec<(&str, StDType, &[usize], Vec<u8>)> = tensors
         .iter()
         .map(|(name, t)| {
@@ -98,7 +162,7 @@ pub(crate) fn write(
     Ok(())
 }
 
-fn range(tensor: &Tensor) -> (f64, f64) {
+pub(crate) fn range(tensor: &Tensor) -> (f64, f64) {
     let fold = |values: &mut dyn Iterator<Item = f64>| {
         values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| {
             (low.min(x), high.max(x))
