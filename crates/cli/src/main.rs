@@ -7,6 +7,7 @@ mod commands;
 mod embedded;
 mod foreign;
 mod lettering;
+mod loss;
 mod measure;
 mod networks;
 mod opened;

@@ -156,9 +156,53 @@ fn sums_and_smaller_ranks() {
     assert!(whole > 4 && exact["bytes"].as_u64() > cut["bytes"].as_u64());
     let lost = cut["truncated"][0]["lost_energy"].as_f64().unwrap();
     assert!(lost > 0.0 && lost < 1.0, "{lost}");
+    let whole = |d: &serde_json::Value| d["losses"]["unet"]["snr_db"].as_f64().unwrap();
+    assert!(whole(&exact) > 60.0 && whole(&cut) < 30.0, "{exact} {cut}");
+    assert!(cut["losses"]["unet"]["lowest_snr_db"].as_f64().unwrap() <= whole(&cut));
     let mut both = adapter(&base, &scratch.path().join("never"));
     both.arg(lora("sketch"));
     refuses(both.args(["--rank", "4", "--exact"]), &["cannot be used"]);
+}
+
+#[test]
+fn every_route_says_what_it_loses() {
+    let scratch = tempfile::tempdir().unwrap();
+    let base = base(scratch.path());
+    let line = |text: &str| {
+        let line = text
+            .lines()
+            .find(|l| l.starts_with("loss: ") && l.contains("`unet`"));
+        let line = line
+            .unwrap_or_else(|| panic!("no loss in {text}"))
+            .to_string();
+        assert!(
+            line.contains("against the exact fp32 merge, lowest "),
+            "{line}"
+        );
+        line
+    };
+    let asset = scratch.path().join("slots.mlmodelcassets");
+    let text = succeeds(adapter(&base, &asset).arg(lora("sketch")));
+    assert!(line(&text).contains("the differences"));
+    let delta = scratch.path().join("delta.mlmodelcassets");
+    let mut command = adapter(&base, &delta);
+    command.arg(lora("sketch")).args(["--as", "delta"]);
+    let text = succeeds(command.arg("--checkpoint").arg(shapes()));
+    let of_delta = line(&text);
+    let baked = scratch.path().join("baked");
+    let mut command = gesso();
+    command
+        .arg("convert")
+        .arg(shapes())
+        .arg("--lora")
+        .arg(lora("sketch"));
+    let text = succeeds(command.args(["--format", "mlpackage", "-o"]).arg(&baked));
+    // A delta holds the weights that baking writes.
+    let of_weights = |line: &str| {
+        line.split_once("have an SNR")
+            .map(|(_, rest)| rest.to_string())
+    };
+    assert_eq!(of_weights(&line(&text)), of_weights(&of_delta));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use crate::built::{Built, Feature};
 use crate::emit::{Progress, emit, emit_twin, weight_bytes};
 use crate::family::Attention;
 use crate::folder::{FOLDER_SCHEMA, FolderInfo, OriginInfo, PackageInfo, RecipeInfo, SlotsInfo};
+use crate::loss::Losses;
 use crate::merged::Merged;
 use crate::metadata::{self, Facts};
 use crate::parts::{Parts, build, component};
@@ -145,6 +146,7 @@ fn convert_in(
         packages.insert(part.package().to_string(), info);
         report.packages.push(summary);
     }
+    report.losses = losses(&report.packages);
     let tokenizer = copy_tokenizer(checkpoint, dir)?;
     if !tokenizer && recipe.parts.contains(&Part::TextEncoder) {
         report.notes.push(
@@ -178,6 +180,12 @@ fn convert_in(
     };
     folder.write(dir)?;
     Ok(report)
+}
+
+/// What the weights that LoRAs change lost.
+fn losses(packages: &[PackageReport]) -> BTreeMap<String, Losses> {
+    let tensors = packages.iter().flat_map(|package| &package.tensors);
+    Losses::by_component(tensors.filter_map(|t| Some((t.key.as_str(), t.merge?))))
 }
 
 /// Bytes of the inputs `adapter_W` of `built`.

@@ -2,6 +2,7 @@
 
 use crate::built::Built;
 use crate::describe::{self, About};
+use crate::loss::Energy;
 use crate::place::{self, Bits, Job, PlaceKey, Placed, Prepared, Writer};
 use crate::report::TensorReport;
 use crate::source::WeightSource;
@@ -76,14 +77,17 @@ pub fn emit(
     let mut places = BTreeMap::new();
     let mut tensors = Vec::with_capacity(jobs.len());
     for group in groups(&jobs) {
-        let prepared: Vec<Result<Prepared<'_>>> = group
+        let prepared: Vec<Result<(Prepared<'_>, Option<Energy>)>> = group
             .par_iter()
             .map(|job| place::prepare(job, built, source))
             .collect();
         for (job, prepared) in group.iter().zip(prepared) {
-            let prepared = prepared?;
+            let (prepared, merge) = prepared?;
             places.insert(job.key.clone(), place::place(&mut writer, job, &prepared)?);
-            tensors.push(report(job, &prepared));
+            tensors.push(TensorReport {
+                merge,
+                ..report(job, &prepared)
+            });
             progress.advance(job.stored_bytes());
         }
     }
@@ -152,5 +156,6 @@ fn report(job: &Job<'_>, prepared: &Prepared<'_>) -> TensorReport {
         bytes_before: job.dense_bytes(),
         bytes_after: job.stored_bytes(),
         snr_db,
+        merge: None,
     }
 }

@@ -3,7 +3,7 @@
 use crate::built::GENERATED;
 use crate::source::{Elements, WeightSource};
 use crate::{Error, Result};
-use gesso_weights::lora::ResolvedLora;
+use gesso_weights::lora::{Adapter, ResolvedLora};
 use gesso_weights::{Checkpoint, Component, StDType};
 use std::borrow::Cow;
 
@@ -41,6 +41,24 @@ impl<'a> Merged<'a> {
     pub fn new(checkpoint: &'a Checkpoint, loras: &'a [Baked]) -> Self {
         Self { checkpoint, loras }
     }
+
+    /// What is merged into the tensor `name`, with the strengths, and whether it is a bias.
+    fn adapters(&self, component: Component, name: &str) -> (Vec<(&'a Adapter, f32)>, bool) {
+        let (module, is_bias) = match name.rsplit_once('.') {
+            Some((module, "bias")) => (module, true),
+            Some((module, _)) => (module, false),
+            None => (name, false),
+        };
+        let found = self
+            .loras
+            .iter()
+            .filter_map(|baked| {
+                let adapter = baked.lora.modules.get(&(component, module.to_string()))?;
+                Some((adapter, baked.strength(component)))
+            })
+            .filter(|&(_, strength)| strength != 0.0);
+        (found.collect(), is_bias)
+    }
 }
 
 /// Splits an External key into its component and the tensor's name; `None` for generated tensors and unknown components.
@@ -73,20 +91,7 @@ impl WeightSource for Merged<'_> {
             .component(component)
             .and_then(|tensors| tensors.get(name))
             .ok_or_else(missing)?;
-        let (module, is_bias) = match name.rsplit_once('.') {
-            Some((module, "bias")) => (module, true),
-            Some((module, _)) => (module, false),
-            None => (name, false),
-        };
-        let adapters: Vec<_> = self
-            .loras
-            .iter()
-            .filter_map(|baked| {
-                let adapter = baked.lora.modules.get(&(component, module.to_string()))?;
-                Some((adapter, baked.strength(component)))
-            })
-            .filter(|&(_, strength)| strength != 0.0)
-            .collect();
+        let (adapters, is_bias) = self.adapters(component, name);
         if adapters.is_empty() && tensor.dtype == StDType::F16 {
             return Ok(Elements::F16(Cow::Borrowed(tensor.bytes)));
         }
@@ -116,5 +121,16 @@ impl WeightSource for Merged<'_> {
             }
         }
         Ok(Elements::F32(Cow::Owned(merged)))
+    }
+
+    fn is_merged(&self, key: &str) -> bool {
+        split_key(key).is_some_and(|(component, name)| {
+            let (adapters, is_bias) = self.adapters(component, name);
+            let changed = |adapter: &Adapter| {
+                // A bias that no LoRA of its module changes stays as it is.
+                !is_bias || !matches!(adapter.bias_delta(&[]), Ok(None))
+            };
+            adapters.iter().any(|(adapter, _)| changed(adapter))
+        })
     }
 }

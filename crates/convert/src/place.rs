@@ -1,6 +1,7 @@
 //! Which constants of a program go into the weight file, in which form, and what replaces them in the program.
 
 use crate::built::{Built, GENERATED};
+use crate::loss::Energy;
 use crate::palettize::{Palettized, packed_len, palettize};
 use crate::source::{Elements, WeightSource};
 use crate::{Error, Result};
@@ -152,14 +153,14 @@ pub(crate) enum Prepared<'a> {
     Palette(Palettized),
 }
 
-/// Fetches, rounds and palettizes the elements of one constant.
+/// Fetches, rounds and palettizes the elements of one constant; where LoRAs are merged into it, with what that lost.
 pub(crate) fn prepare<'a>(
     job: &Job<'a>,
     built: &'a Built,
     source: &'a dyn WeightSource,
-) -> Result<Prepared<'a>> {
+) -> Result<(Prepared<'a>, Option<Energy>)> {
     if let Some(literal) = job.literal {
-        return Ok(Prepared::Dense(literal_bytes(literal)));
+        return Ok((Prepared::Dense(literal_bytes(literal)), None));
     }
     let key = job.label();
     let elements: Elements<'a> = if key.starts_with(GENERATED) {
@@ -178,7 +179,17 @@ pub(crate) fn prepare<'a>(
             found: elements.len(),
         });
     }
-    rounded(key, elements, job.dtype, job.bits)
+    if !source.is_merged(key) {
+        return Ok((rounded(key, elements, job.dtype, job.bits)?, None));
+    }
+    let exact = elements.to_f32(key)?;
+    let borrowed = Elements::F32(Cow::Borrowed(&*exact));
+    let prepared = match rounded(key, borrowed, job.dtype, job.bits)? {
+        Prepared::Dense(bytes) => Prepared::Dense(Cow::Owned(bytes.into_owned())),
+        Prepared::Palette(palette) => Prepared::Palette(palette),
+    };
+    let energy = Energy::of_prepared(key, &exact, &prepared, job.dtype, job.bits)?;
+    Ok((prepared, Some(energy)))
 }
 
 /// Elements as the weight file of a program of this element type (fp16 or fp32) holds them, palettized where `bits` says so.

@@ -1,5 +1,6 @@
 //! What a conversion did, tensor by tensor.
 
+use crate::loss::{Energy, Losses};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -19,6 +20,9 @@ pub struct TensorReport {
     /// Signal to noise ratio of the palettization in dB; absent when the tensor is stored without loss beyond its precision.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub snr_db: Option<f64>,
+    /// What storing it lost against the exact fp32 merge, where LoRAs are merged in; [`Report::losses`] has it in dB.
+    #[serde(skip)]
+    pub merge: Option<Energy>,
 }
 
 /// One package.
@@ -101,6 +105,9 @@ pub struct Report {
     pub slots: Vec<SlotsReport>,
     /// LoRAs that were merged.
     pub loras: Vec<BakedReport>,
+    /// By component, what storing the weights that LoRAs change lost against their exact fp32 merge; by tensor.
+    #[serde(default)]
+    pub losses: BTreeMap<String, Losses>,
     /// Tensors of the checkpoint that no component uses, with the reason.
     pub unused: Vec<(String, String)>,
     /// What a person should know about the conversion; what the checkpoint itself notes is in `Checkpoint::notes`.

@@ -90,6 +90,11 @@ pub trait WeightSource: Sync {
     ///
     /// Errors: [`Error::MissingTensor`], and those of reading and merging.
     fn fetch(&self, key: &str) -> Result<Elements<'_>>;
+
+    /// Whether LoRAs are merged into these elements, so that what storing them loses is measured.
+    fn is_merged(&self, _key: &str) -> bool {
+        false
+    }
 }
 
 /// Tensors that are computed, by External key.

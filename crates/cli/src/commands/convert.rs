@@ -5,7 +5,7 @@ use crate::args::{self, AdapterSites, Convert, Format};
 use crate::opened::{self, Form};
 use crate::progress::Line;
 use crate::table::{self, Table};
-use crate::{Outcome, selftest, source};
+use crate::{Outcome, loss, selftest, source};
 use anyhow::{Context, bail, ensure};
 use gesso_convert::family::{Attention, Precision};
 use gesso_convert::recipe::{Origin, Override};
@@ -41,6 +41,9 @@ pub(super) fn run(options: &Convert, global: Global) -> anyhow::Result<Outcome> 
         print!("{}", summary(&made.report).text());
         for slots in &made.report.slots {
             println!("slots: {}", bound(slots));
+        }
+        for line in loss::lines(&made.report.losses, "the weights with LoRAs") {
+            println!("{line}");
         }
         for note in &made.notes {
             println!("note: {note}");

@@ -3,6 +3,7 @@
 use super::difference::{Limits, Module, Refusal};
 use super::refused::{Refused, accepted};
 use crate::folder::FolderInfo;
+use crate::loss::Losses;
 use crate::slots::{Role, Slot, SlotTable};
 use crate::{Error, Result};
 use gesso_weights::Component;
@@ -38,7 +39,9 @@ pub struct AdapterReport {
     pub modules: BTreeMap<String, usize>,
     /// Rank of the rows per component.
     pub rank: BTreeMap<String, usize>,
-    /// Modules that lost something, in order of component and path.
+    /// By component, what the factors as they are stored lose against the exact differences ΔW; by module.
+    pub losses: BTreeMap<String, Losses>,
+    /// Modules that lost something beyond rounding, in order of component and path.
     pub truncated: Vec<TruncatedModule>,
     /// Tensors of the file that nothing uses, with the reason or the pattern that named them.
     pub ignored: BTreeMap<String, String>,
@@ -89,6 +92,17 @@ struct Balanced {
     taps: usize,
     down: Vec<f32>,
     up: Vec<f32>,
+    exact: Exact,
+}
+
+/// The factors of one module before they are rounded: `down [r, taps, I]`, `up [r, O]`.
+#[derive(Default)]
+pub(super) struct Exact {
+    pub rank: usize,
+    pub down: Vec<f32>,
+    pub up: Vec<f32>,
+    /// Share of ‖ΔW‖² that they miss already.
+    pub lost: f64,
 }
 
 /// A LoRA in a sum: its strengths for the UNet and for the text encoders.
@@ -102,6 +116,8 @@ pub(super) struct Term<'a> {
 /// What [`compute`] made.
 pub(super) struct Computed {
     pub components: BTreeMap<String, ComponentFactors>,
+    /// By `<component>:<module>`.
+    pub exact: BTreeMap<String, Exact>,
     pub report: AdapterReport,
     /// Whether any difference was taken from the base's weights.
     pub reads_base: bool,
@@ -124,7 +140,9 @@ pub(super) fn compute(
         .map(|module| {
             let (factors, truncated) = module.factors(limits)?;
             let taps = module.slot.taps();
-            Ok((balance(&factors, taps, &module.key())?, truncated))
+            let mut balanced = balance(&factors, taps, &module.key())?;
+            balanced.exact.lost = truncated.as_ref().map_or(0.0, |t| t.lost_energy);
+            Ok((balanced, truncated))
         })
         .collect();
     let made = accepted(&modules, made, limits.name, base)?;
@@ -132,6 +150,7 @@ pub(super) fn compute(
         name: limits.name.into(),
         modules: BTreeMap::new(),
         rank: BTreeMap::new(),
+        losses: BTreeMap::new(),
         truncated: Vec::new(),
         ignored: all_ignored(terms),
         warnings: terms
@@ -141,7 +160,9 @@ pub(super) fn compute(
         snr_db: BTreeMap::new(),
     };
     let mut grouped: BTreeMap<String, BTreeMap<&str, Balanced>> = BTreeMap::new();
-    for (module, (balanced, truncated)) in modules.iter().zip(made) {
+    let mut exact = BTreeMap::new();
+    for (module, (mut balanced, truncated)) in modules.iter().zip(made) {
+        exact.insert(module.key(), std::mem::take(&mut balanced.exact));
         report.truncated.extend(truncated);
         grouped
             .entry(module.component.as_str().to_string())
@@ -160,6 +181,7 @@ pub(super) fn compute(
         .any(|m| m.parts.iter().any(|(adapter, _)| adapter.reads_base()));
     Ok(Computed {
         components,
+        exact,
         report,
         reads_base,
     })
@@ -207,6 +229,12 @@ fn balance(factors: &LowRank, taps: usize, key: &str) -> Result<Balanced> {
         taps,
         down: Vec::with_capacity(rank * inputs),
         up: Vec::with_capacity(rank * outputs),
+        exact: Exact {
+            rank,
+            down: Vec::with_capacity(rank * inputs),
+            up: Vec::with_capacity(rank * outputs),
+            lost: 0.0,
+        },
     };
     for (i, row) in factors.down.chunks_exact(inputs.max(1)).enumerate() {
         let down: Vec<f64> = (0..taps)
@@ -224,8 +252,9 @@ fn balance(factors: &LowRank, taps: usize, key: &str) -> Result<Balanced> {
             (d, u) if d > 0.0 && u > 0.0 => (libm::ilogb(d) - libm::ilogb(u)) / 2,
             _ => 0,
         };
-        round(&down, -shift, key, &mut balanced.down)?;
-        round(&up, shift, key, &mut balanced.up)?;
+        let exact = &mut balanced.exact;
+        round(&down, -shift, key, &mut balanced.down, &mut exact.down)?;
+        round(&up, shift, key, &mut balanced.up, &mut exact.up)?;
     }
     Ok(balanced)
 }
@@ -234,9 +263,16 @@ fn largest(values: &[f64]) -> f64 {
     values.iter().fold(0.0, |m, v| m.max(v.abs()))
 }
 
-fn round(values: &[f64], shift: i32, key: &str, into: &mut Vec<f32>) -> Result<()> {
+fn round(
+    values: &[f64],
+    shift: i32,
+    key: &str,
+    into: &mut Vec<f32>,
+    exact: &mut Vec<f32>,
+) -> Result<()> {
     for &v in values {
-        let h = f16::from_f64(libm::scalbn(v, shift));
+        let scaled = libm::scalbn(v, shift);
+        let h = f16::from_f64(scaled);
         if !h.is_finite() {
             return Err(Error::Unrepresentable {
                 key: key.into(),
@@ -245,6 +281,7 @@ fn round(values: &[f64], shift: i32, key: &str, into: &mut Vec<f32>) -> Result<(
             });
         }
         into.push(h.to_f32());
+        exact.push(scaled as f32);
     }
     Ok(())
 }
@@ -340,6 +377,7 @@ mod tests {
             taps: 1,
             down: vec![1.0; 4],
             up: vec![1.0; 2],
+            exact: Exact::default(),
         };
         let factors = arrange("unet", &BTreeMap::from([("a", balanced), ("b", two)]));
         let rows: Vec<_> = factors
@@ -385,6 +423,7 @@ mod tests {
             taps: 1,
             down: vec![1.0; 2 * rank],
             up: vec![1.0; 2 * rank],
+            exact: Exact::default(),
         };
         let factors = arrange(
             "unet",

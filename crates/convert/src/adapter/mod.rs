@@ -2,6 +2,7 @@
 
 mod difference;
 mod factors;
+mod measure;
 mod merge;
 mod program;
 mod refused;
@@ -139,6 +140,7 @@ fn write(
     };
     let Computed {
         components,
+        exact,
         mut report,
         reads_base,
     } = factors::compute(terms, base, &slots, limits)?;
@@ -146,6 +148,11 @@ fn write(
         .iter()
         .map(|(component, factors)| Ok((component.clone(), program::build(factors)?)))
         .collect::<Result<BTreeMap<_, _>>>()?;
+    let plans: BTreeMap<String, Bits> = packages
+        .iter()
+        .map(|(component, built)| (component.clone(), bits(built, options.bits)))
+        .collect();
+    report.losses = measure::losses(&exact, &components, &plans)?;
     let bytes = packages
         .values()
         .map(|built| weight_bytes(built, &bits(built, options.bits)))

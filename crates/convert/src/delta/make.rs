@@ -8,6 +8,7 @@ use crate::adapter::{BaseWeights, agreed, ignored};
 use crate::asset::hex;
 use crate::emit::{LOOK_AHEAD, Progress};
 use crate::folder::FolderInfo;
+use crate::loss::{Energy, Losses};
 use crate::merged::{Baked, Merged};
 use crate::{Error, Result};
 use gesso_coreml::stage::{Overwrite, Staging, require_space};
@@ -33,10 +34,9 @@ pub struct DeltaTensor {
     pub key: String,
     /// Bits per element as stored.
     pub bits: u8,
-    /// Signal to noise ratio of the stored values against the exact fp32 merge in dB, rounding to fp16 included; absent when
-    /// nothing was lost.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub snr_db: Option<f64>,
+    /// What the stored values lost against the exact fp32 merge, rounding to fp16 included; [`DeltaReport::losses`] has it in dB.
+    #[serde(skip)]
+    pub energy: Energy,
     /// Signal to noise ratio of the palette alone, as in `gesso.json`; absent without a palette, or when it lost nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub palette_snr_db: Option<f64>,
@@ -55,6 +55,8 @@ pub struct DeltaReport {
     pub components: BTreeMap<String, String>,
     /// What is replaced, in the order of the weight files.
     pub tensors: Vec<DeltaTensor>,
+    /// By component, what the new weights lost against the exact fp32 merge; by tensor.
+    pub losses: BTreeMap<String, Losses>,
     /// Modules that no model of the base has, or whose strength is 0, as `<component>:<module>`.
     pub not_merged: Vec<String>,
     /// Tensors of the LoRA files that nothing uses, with the reason or the pattern that named them.
@@ -318,6 +320,7 @@ impl Maker<'_> {
                 .iter()
                 .map(|file| (file.package.clone(), file.component.clone()))
                 .collect(),
+            losses: Losses::by_component(made.tensors.iter().map(|t| (t.key.as_str(), t.energy))),
             tensors: made.tensors.clone(),
             not_merged: modules
                 .iter()

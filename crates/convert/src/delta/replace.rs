@@ -2,12 +2,11 @@
 
 use super::base::{Form, Place, Stored};
 use super::make::DeltaTensor;
-use crate::palettize::snr_db;
+use crate::loss::Energy;
 use crate::place::{self, Prepared};
-use crate::source::{Elements, WeightSource, halves};
+use crate::source::{Elements, WeightSource};
 use crate::{Error, Result};
 use gesso_mil::{DType, ValueData};
-use half::f16;
 use std::borrow::Cow;
 
 /// What becomes of a tensor.
@@ -49,8 +48,9 @@ pub(super) fn replaced(
     let borrowed = || Elements::F32(Cow::Borrowed(&exact));
     match &stored.form {
         Form::Dense(place) => {
-            let Prepared::Dense(bytes) = place::rounded(key, borrowed(), stored.dtype, None)?
-            else {
+            let prepared = place::rounded(key, borrowed(), stored.dtype, None)?;
+            let energy = Energy::of_prepared(key, &exact, &prepared, stored.dtype, None)?;
+            let Prepared::Dense(bytes) = prepared else {
                 return Ok(Outcome::Same);
             };
             let Some(record) = record(place, bytes.into_owned(), stored.dtype) else {
@@ -62,7 +62,7 @@ pub(super) fn replaced(
             let tensor = DeltaTensor {
                 key: key.into(),
                 bits: stored.dtype.bits() as u8,
-                snr_db: loss(&exact, floats(&record.bytes, stored.dtype)),
+                energy,
                 palette_snr_db: None,
             };
             Ok(Outcome::Changed {
@@ -71,27 +71,16 @@ pub(super) fn replaced(
             })
         }
         Form::Palette { bits, indices, lut } => {
-            let Prepared::Palette(palette) =
-                place::rounded(key, borrowed(), stored.dtype, Some(*bits))?
-            else {
+            let prepared = place::rounded(key, borrowed(), stored.dtype, Some(*bits))?;
+            let energy = Energy::of_prepared(key, &exact, &prepared, stored.dtype, Some(*bits))?;
+            let Prepared::Palette(palette) = prepared else {
                 return Ok(Outcome::Same);
             };
             let table = record(lut, place::lut_bytes(&palette, stored.dtype), stored.dtype);
-            let codes =
-                gesso_palette::unpack(&palette.packed, *bits, stored.count).map_err(|source| {
-                    Error::Palette {
-                        tensor: key.into(),
-                        source,
-                    }
-                })?;
-            let values = codes.iter().map(|&code| {
-                let value = palette.lut.get(usize::from(code));
-                value.copied().unwrap_or(f16::ZERO).to_f64()
-            });
             let tensor = DeltaTensor {
                 key: key.into(),
                 bits: *bits,
-                snr_db: loss(&exact, values),
+                energy,
                 palette_snr_db: palette.snr_db,
             };
             let (Some(indices), Some(table)) =
@@ -158,26 +147,4 @@ impl Compared<'_> {
             bytes: self.bytes,
         }))
     }
-}
-
-/// Little-endian fp16 or fp32 elements.
-fn floats(bytes: &[u8], dtype: DType) -> Box<dyn Iterator<Item = f64> + '_> {
-    match dtype {
-        DType::Fp16 => Box::new(halves(bytes).map(f16::to_f64)),
-        _ => {
-            let chunks = bytes.as_chunks::<4>().0;
-            Box::new(chunks.iter().map(|&b| f64::from(f32::from_le_bytes(b))))
-        }
-    }
-}
-
-/// Signal to noise ratio of `stored` against the exact merge in dB; `None` when nothing was lost.
-fn loss(exact: &[f32], stored: impl Iterator<Item = f64>) -> Option<f64> {
-    let (mut signal, mut noise) = (0f64, 0f64);
-    for (&x, y) in exact.iter().zip(stored) {
-        let x = f64::from(x);
-        signal += x * x;
-        noise += (x - y) * (x - y);
-    }
-    snr_db(signal, noise)
 }

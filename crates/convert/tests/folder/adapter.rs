@@ -45,11 +45,24 @@ pub(crate) fn differences(
 ) -> BTreeMap<String, Vec<f64>> {
     let tables = base.slot_tables().unwrap();
     asset.fits(&tables, &base.source_hash).unwrap();
-    let mut found = BTreeMap::new();
-    for component in asset.manifest().components.keys() {
+    let factors = asset.manifest().components.keys().map(|component| {
         let factors = stored(asset, &dir.join(component), component);
+        (component.clone(), factors)
+    });
+    products(factors.collect(), base, strength)
+}
+
+/// For each module of these factors, by component, their `up · down`.
+pub(crate) fn products(
+    factors: Vec<(String, Factors)>,
+    base: &FolderInfo,
+    strength: f32,
+) -> BTreeMap<String, Vec<f64>> {
+    let tables = base.slot_tables().unwrap();
+    let mut found = BTreeMap::new();
+    for (component, factors) in &factors {
         let table = &tables[component];
-        let inputs = stack(&[(&factors, strength)], table).unwrap();
+        let inputs = stack(&[(factors, strength)], table).unwrap();
         let touched: BTreeSet<&str> = factors.rows.iter().map(|r| &*r.module).collect();
         for path in touched {
             let row = |role| {

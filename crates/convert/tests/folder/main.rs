@@ -7,6 +7,7 @@ mod dense;
 mod engine;
 mod files;
 mod golden_loras;
+mod losses;
 mod merge;
 mod recipe;
 

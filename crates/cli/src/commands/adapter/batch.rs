@@ -6,7 +6,7 @@ use crate::base::Base;
 use crate::commands::{Global, print_json};
 use crate::progress::Line;
 use crate::table::{self, Table};
-use crate::{Outcome, causes};
+use crate::{Outcome, causes, loss};
 use anyhow::{Context, bail, ensure};
 use gesso_convert::Silent;
 use gesso_convert::adapter::AdapterReport;
@@ -228,7 +228,15 @@ fn document(done: &[Done]) -> Value {
 }
 
 fn print(done: &[Done]) {
-    let mut table = Table::new(&["LoRA", "modules", "rank", "cut", "lost %", "size"]);
+    let mut table = Table::new(&[
+        "LoRA",
+        "modules",
+        "rank",
+        "cut",
+        "lost %",
+        "lowest SNR dB",
+        "size",
+    ]);
     for d in done {
         let file = d.lora.file_name().unwrap_or_default().to_string_lossy();
         let mut row = vec![file.into_owned()];
@@ -238,6 +246,7 @@ fn print(done: &[Done]) {
                 report.rank.values().max().unwrap_or(&0).to_string(),
                 report.truncated.len().to_string(),
                 most_lost(report),
+                loss::lowest(&report.losses),
                 table::bytes(*bytes),
             ]),
             Err(_) => row.push("failed".into()),

@@ -1,12 +1,12 @@
 //! `gesso adapter --as delta`.
 
-use crate::Outcome;
 use crate::args::Adapter;
 use crate::base::Base;
 use crate::commands::{Global, overwrite};
 use crate::progress::Line;
 use crate::source::{self, Weighted};
 use crate::table::{self, Table};
+use crate::{Outcome, loss};
 use anyhow::{Context, ensure};
 use gesso_convert::adapter::BaseWeights;
 use gesso_convert::delta::{DeltaOptions, DeltaReport, write_delta};
@@ -87,20 +87,14 @@ fn baked(argument: &Path, options: &Adapter, checkpoint: &Checkpoint) -> anyhow:
 }
 
 fn print(report: &DeltaReport) {
-    let mut table = Table::new(&["package", "tensors", "replaced", "lowest SNR dB"]);
+    let mut table = Table::new(&["package", "tensors", "replaced"]);
     for (package, tensors, bytes) in &report.files {
-        let component = report.components.get(package).map(String::as_str);
-        let of = |key: &str| key.split_once(':').map(|(c, _)| c) == component;
-        let lossy = report.tensors.iter().filter(|t| of(&t.key));
-        let lowest = lossy.filter_map(|t| t.snr_db).reduce(f64::min);
-        table.row(&[
-            package.clone(),
-            tensors.to_string(),
-            table::bytes(*bytes),
-            lowest.map(table::db).unwrap_or_default(),
-        ]);
+        table.row(&[package.clone(), tensors.to_string(), table::bytes(*bytes)]);
     }
     print!("{}", table.text());
+    for line in loss::lines(&report.losses, "the new weights") {
+        println!("{line}");
+    }
     for module in &report.not_merged {
         println!("note: module `{module}` is not merged");
     }

@@ -9,7 +9,7 @@ use crate::args::{Adapter, AssetForm};
 use crate::base::Base;
 use crate::progress::Line;
 use crate::table::Table;
-use crate::{Outcome, table};
+use crate::{Outcome, loss, table};
 use gesso_convert::adapter::AdapterReport;
 use maker::Maker;
 use serde::Serialize;
@@ -64,6 +64,9 @@ fn print_report(report: &AdapterReport) {
         table.row(&[component.clone(), modules.to_string(), rank]);
     }
     print!("{}", table.text());
+    for line in loss::lines(&report.losses, "the differences") {
+        println!("{line}");
+    }
     for warning in &report.warnings {
         println!("note: {warning}");
     }
