@@ -89,6 +89,17 @@ open class MLModelAsset: NSObject {
   private static func written(_ specification: Data, _ blobs: [URL: Data]) throws -> EngineModel {
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent("CoreML-\(UUID().uuidString)")
     let package = folder.appendingPathComponent("Model.mlpackage")
+    do {
+      try write(specification, blobs, as: package)
+      return try EngineModel(path: package.path, temporary: folder)
+    } catch {
+      try? FileManager.default.removeItem(at: folder)
+      throw error
+    }
+  }
+
+  /// Writes a package, and the folders that hold it.
+  static func write(_ specification: Data, _ blobs: [URL: Data], as package: URL) throws {
     let root = package.appendingPathComponent("Data/com.apple.CoreML")
     do {
       try FileManager.default.createDirectory(
@@ -100,13 +111,10 @@ open class MLModelAsset: NSObject {
         try FileManager.default.createDirectory(at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
         try data.write(to: file)
       }
-      return try EngineModel(path: package.path, temporary: folder)
-    } catch {
-      try? FileManager.default.removeItem(at: folder)
-      guard error is MLModelError else {
-        throw MLModelError(.io, "`\(folder.path)` cannot be written: \(error.localizedDescription)")
-      }
+    } catch let error as MLModelError {
       throw error
+    } catch {
+      throw MLModelError(.io, "`\(package.path)` cannot be written: \(error.localizedDescription)")
     }
   }
 

@@ -96,9 +96,11 @@ extension MLModel {
 }
 
 extension MLModel {
-  /// Compiles a package into a folder of its own among the temporary ones; the caller moves it to where it stays.
+  /// Compiles a package, or a `.mlmodel` file that holds its weights, into a folder of its own among the temporary
+  /// ones; the caller moves it to where it stays.
   public class func compileModel(at modelURL: URL) throws -> URL {
-    guard modelURL.isFileURL, FileManager.default.fileExists(atPath: modelURL.path) else {
+    var isFolder: ObjCBool = false
+    guard modelURL.isFileURL, FileManager.default.fileExists(atPath: modelURL.path, isDirectory: &isFolder) else {
       throw MLModelError(.io, "there is no model at `\(modelURL.path)`")
     }
     let name = modelURL.deletingPathExtension().lastPathComponent
@@ -110,7 +112,13 @@ extension MLModel {
     }
     let target = folder.appendingPathComponent(name + ".mlmodelc", isDirectory: true)
     do {
-      try check(gesso_compile(modelURL.path, target.path, 0))
+      var package = modelURL
+      if !isFolder.boolValue {
+        package = folder.appendingPathComponent(name + ".mlpackage", isDirectory: true)
+        try MLModelAsset.write(try contents(of: modelURL), [:], as: package)
+      }
+      try check(gesso_compile(package.path, target.path, 0))
+      if !isFolder.boolValue { try? FileManager.default.removeItem(at: package) }
     } catch {
       try? FileManager.default.removeItem(at: folder)
       throw error
@@ -124,6 +132,14 @@ extension MLModel {
 
   public class func compileModel(at url: URL, completionHandler handler: @escaping (Result<URL, any Error>) -> Void) {
     queue.async { handler(Result { try compileNow(url) }) }
+  }
+
+  private class func contents(of file: URL) throws -> Data {
+    do {
+      return try Data(contentsOf: file)
+    } catch {
+      throw MLModelError(.io, "`\(file.path)` cannot be read: \(error.localizedDescription)")
+    }
   }
 
   private class func compileNow(_ url: URL) throws -> URL { try compileModel(at: url) }

@@ -5,18 +5,23 @@ public struct MLSendableFeatureValue: Hashable, CustomDebugStringConvertible, @u
   /// Arrays are copied on the way in, so that nobody else writes to them.
   let content: MLFeatureValue.Content
   private let strings: [String]?
+  /// Type of the number that it was made of.
+  private let floatingType: (any BinaryFloatingPoint.Type)?
 
-  private init(_ content: MLFeatureValue.Content, strings: [String]? = nil) {
+  private init(
+    _ content: MLFeatureValue.Content, strings: [String]? = nil, _ floatingType: (any BinaryFloatingPoint.Type)? = nil
+  ) {
     self.content = content
     self.strings = strings
+    self.floatingType = floatingType
   }
 
   public init(undefined type: MLFeatureType) { self.init(.undefined(type)) }
   public init(_ value: Int) { self.init(.int64(Int64(value))) }
   public init(_ value: Int32) { self.init(.int64(Int64(value))) }
-  public init(_ value: Double) { self.init(.double(value)) }
-  public init(_ value: Float) { self.init(.double(Double(value))) }
-  public init(_ value: Float16) { self.init(.double(Double(value))) }
+  public init(_ value: Double) { self.init(.double(value), Double.self) }
+  public init(_ value: Float) { self.init(.double(Double(value)), Float.self) }
+  public init(_ value: Float16) { self.init(.double(Double(value)), Float16.self) }
   public init(_ value: String) { self.init(.string(value)) }
   public init(_ value: [String]) { self.init(.undefined(.sequence), strings: value) }
   public init(_ value: [String: Int]) { self.init(.dictionary(Self.numbers(value) { NSNumber(value: $0) })) }
@@ -34,6 +39,8 @@ public struct MLSendableFeatureValue: Hashable, CustomDebugStringConvertible, @u
       let copy = MLMultiArray(shape: array.sizes, dataType: array.dataType, strides: Layout.rowMajor(array.sizes))
       array.transfer(to: copy)
       self.init(.multiArray(copy))
+    } else if case .double = value.content {
+      self.init(value.content, Double.self)
     } else {
       self.init(value.content)
     }
@@ -42,12 +49,14 @@ public struct MLSendableFeatureValue: Hashable, CustomDebugStringConvertible, @u
   public var type: MLFeatureType { MLFeatureValue(content: content).type }
   public var isUndefined: Bool { strings == nil && MLFeatureValue(content: content).isUndefined }
   public var isShapedArray: Bool { type == .multiArray }
-  public var isScalar: Bool { [.int64, .double, .string].contains(type) }
+  /// Whether it is one number.
+  public var isScalar: Bool { !isUndefined && [.int64, .double].contains(type) }
 
   public var integerValue: Int? { if case .int64(let value) = content { Int(value) } else { nil } }
-  public var doubleValue: Double? { if case .double(let value) = content { value } else { nil } }
-  public var floatValue: Float? { doubleValue.map { Float($0) } }
-  public var float16Value: Float16? { doubleValue.map { Float16($0) } }
+  /// The number, if it was made of this type; so are the other two.
+  public var doubleValue: Double? { number() }
+  public var floatValue: Float? { number() }
+  public var float16Value: Float16? { number() }
   public var stringValue: String? { if case .string(let value) = content { value } else { nil } }
   public var stringArrayValue: [String]? { strings }
 
@@ -68,10 +77,16 @@ public struct MLSendableFeatureValue: Hashable, CustomDebugStringConvertible, @u
   }
 
   public static func == (a: MLSendableFeatureValue, b: MLSendableFeatureValue) -> Bool {
-    a.strings == b.strings && MLFeatureValue(content: a.content).isEqual(to: MLFeatureValue(content: b.content))
+    a.strings == b.strings && a.floatingType == b.floatingType
+      && MLFeatureValue(content: a.content).isEqual(to: MLFeatureValue(content: b.content))
   }
 
   public func hash(into hasher: inout Hasher) { hasher.combine(type) }
+
+  private func number<Number: BinaryFloatingPoint>() -> Number? {
+    guard case .double(let value) = content, floatingType == Number.self else { return nil }
+    return Number(value)
+  }
 
   private static func numbers<Key: Hashable, Value>(
     _ value: [Key: Value], _ number: (Value) -> NSNumber

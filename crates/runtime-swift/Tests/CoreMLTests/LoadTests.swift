@@ -56,6 +56,17 @@ final class LoadTests: XCTestCase {
     wait(for: [done], timeout: 60)
   }
 
+  func testAModelFileIsCompiled() throws {
+    let file = package("optional_input_ios17").appendingPathComponent("Data/com.apple.CoreML/model.mlmodel")
+    let url = try compileNow(file)
+    let folder = url.deletingLastPathComponent()
+    defer { try? FileManager.default.removeItem(at: folder) }
+    XCTAssertEqual(try FileManager.default.contentsOfDirectory(atPath: folder.path), ["model.mlmodelc"])
+    XCTAssertEqual(try sum(MLModel(contentsOf: url)), [1.5, 1.5, 1.5, 1.5])
+    let text = fixtures.appendingPathComponent("formats/samples/optional_input_ios17/spec.txtpb")
+    XCTAssertThrowsError(try compileNow(text)) { XCTAssertEqual(code($0), .io, "\($0)") }
+  }
+
   func testWhatCannotBeCompiledIsAnIoError() async throws {
     let nothing = package("nothing")
     XCTAssertThrowsError(try compileNow(nothing)) { XCTAssertEqual(code($0), .io, "\($0)") }

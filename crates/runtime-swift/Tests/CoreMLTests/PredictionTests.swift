@@ -118,6 +118,16 @@ final class PredictionTests: XCTestCase {
     XCTAssertThrowsError(try model.prediction(from: MLDictionaryFeatureProvider(dictionary: ["x": undefined])))
   }
 
+  /// There are no pixel buffers here: an image feature is the array of its program, `y = 2 · (x / 255 - 0.5)`.
+  func testAnImageFeatureIsAnArray() throws {
+    let model = try sample("image_io_ios17")
+    let x = try XCTUnwrap(model.modelDescription.inputDescriptionsByName["x"])
+    XCTAssertEqual(x.type, .multiArray)
+    XCTAssertEqual(x.multiArrayConstraint?.shape, [1, 3, 8, 8])
+    let white = try array([1, 3, 8, 8], [Float](repeating: 255, count: 192))
+    for value in try output("y", of: model, ["x": white]) { XCTAssertEqual(value, 1, accuracy: 1e-5) }
+  }
+
   func testAProviderOfTheClientsOwn() throws {
     final class Own: MLFeatureProvider {
       let x: MLMultiArray
