@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Adapter(Adapter),
     /// Put a delta into a converted folder: a new folder that shares what stays as it is.
     Apply(Apply),
+    /// Add adapter slots to a package that another converter made, or to a folder of them.
+    Retrofit(Retrofit),
     /// Generate a picture from a converted folder.
     Generate(Generate),
     /// Measure what a conversion lost against its source.
@@ -182,6 +184,25 @@ pub(crate) struct Apply {
     #[arg(short, long, value_name = "DIR")]
     pub(crate) output: PathBuf,
     /// Replace the output folder if it exists.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Retrofit {
+    /// Package or compiled model of a UNet or text encoder (.mlpackage, .mlmodelc), or a folder with both; it stays as it is.
+    #[arg(value_name = "PKG")]
+    pub(crate) package: PathBuf,
+    /// Rank of the adapter slots: a multiple of 32.
+    #[arg(long, default_value_t = 32, value_name = "R")]
+    pub(crate) adapter_rank: usize,
+    /// Which layers get slots; not all, as the convolutions of such packages get none.
+    #[arg(long, value_enum, default_value_t = AdapterSites::AttentionFeedForward)]
+    pub(crate) adapter_sites: AdapterSites,
+    /// Package, compiled model or folder to write; it shares the weight files.
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: PathBuf,
+    /// Replace the output if it exists.
     #[arg(long)]
     pub(crate) force: bool,
 }

@@ -72,7 +72,7 @@ pub(crate) fn model(function: Function, built: &Built, about: &About) -> Result<
     })
 }
 
-fn feature(feature: &Feature) -> FeatureDescription {
+pub(crate) fn feature(feature: &Feature) -> FeatureDescription {
     let data_type = match feature.dtype {
         DType::Fp16 => ArrayDataType::Float16,
         DType::Int32 => ArrayDataType::Int32,

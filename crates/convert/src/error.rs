@@ -46,6 +46,14 @@ pub enum Error {
         /// What was given.
         found: String,
     },
+    /// A package that cannot be given adapter slots.
+    #[error("`{file}` gets no adapter slots: {reason}")]
+    Retrofit {
+        /// The package.
+        file: String,
+        /// What is in the way.
+        reason: String,
+    },
     /// Something that the checkpoint must have is not in it.
     #[error("the checkpoint has no {missing}, which {wanted_by} needs")]
     Missing {

@@ -20,8 +20,10 @@ mod parts;
 mod place;
 pub mod recipe;
 pub mod report;
+pub mod retrofit;
 pub mod slots;
 pub mod source;
+mod tree;
 
 pub use compile::{compile_opened, compile_package, decompile_package};
 pub use convert::convert;

@@ -57,7 +57,7 @@ fn binary() -> anyhow::Result<Option<String>> {
     Ok(Some(path.to_string_lossy().into_owned()))
 }
 
-/// Emits every flavour, one adapter asset per LoRA and the probe kit; `None` when a command failed.
+/// Emits every flavour, one adapter asset per LoRA, slots for packages of another converter and the probe kit; `None` when a command failed.
 fn emit(out: &Path) -> anyhow::Result<Option<Vec<PathBuf>>> {
     let Some(gesso) = binary()? else {
         return Ok(None);
@@ -85,6 +85,13 @@ fn emit(out: &Path) -> anyhow::Result<Option<Vec<PathBuf>>> {
         }
         folders.push(asset);
     }
+    let retrofitted = out.join("retrofit");
+    let target = retrofitted.to_string_lossy().into_owned();
+    let arguments = ["retrofit", "fixtures/apple", "-o", &target, "--force"];
+    if !step(&gesso, &arguments)? {
+        return Ok(None);
+    }
+    folders.push(retrofitted);
     let kit = out.join("probe-kit");
     let target = kit.to_string_lossy().into_owned();
     let arguments = ["probe-kit", "-o", &target, "--force"];

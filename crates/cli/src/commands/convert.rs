@@ -213,11 +213,17 @@ fn sites(options: &Convert) -> anyhow::Result<Sites> {
         options.adapter_rank > 0,
         "`--adapter-sites` says which layers have slots, but with `--adapter-rank 0` none has any"
     );
-    Ok(match sites {
-        AdapterSites::Attention => Sites::Attention,
-        AdapterSites::AttentionFeedForward => Sites::AttentionFeedForward,
-        AdapterSites::All => Sites::All,
-    })
+    Ok(sites.into())
+}
+
+impl From<AdapterSites> for Sites {
+    fn from(sites: AdapterSites) -> Self {
+        match sites {
+            AdapterSites::Attention => Self::Attention,
+            AdapterSites::AttentionFeedForward => Self::AttentionFeedForward,
+            AdapterSites::All => Self::All,
+        }
+    }
 }
 
 /// What an app binds for the slots of one package.

@@ -12,6 +12,7 @@ pub(crate) mod generate;
 pub(crate) mod inspect;
 pub(crate) mod lint;
 mod probe_kit;
+mod retrofit;
 pub(crate) mod run;
 pub(crate) mod verify;
 
@@ -34,6 +35,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         Command::Convert(options) => convert::run(options, global),
         Command::Adapter(options) => adapter::run(options, global),
         Command::Apply(options) => apply::run(options, global),
+        Command::Retrofit(options) => retrofit::run(options, global),
         Command::Generate(options) => generate::run(options, global),
         Command::Verify(options) => verify::run(options, global),
         Command::Run(options) => run::run(options, global),

@@ -5,6 +5,7 @@ use super::manifest::{DeltaLora, WeightFile};
 use crate::asset::hex;
 use crate::emit::Progress;
 use crate::folder::{FOLDER_FILE, FolderInfo};
+use crate::tree::Tree;
 use crate::{Error, Result};
 use gesso_coreml::mmap::Mapped;
 use gesso_coreml::package;
@@ -107,40 +108,6 @@ pub fn apply_delta(
     record(delta, &mut info);
     info.write(out)?;
     Ok(applied)
-}
-
-/// Everything below a folder, sorted, by relative path.
-#[derive(Default)]
-struct Tree {
-    folders: Vec<PathBuf>,
-    files: Vec<PathBuf>,
-}
-
-impl Tree {
-    fn read(root: &Path) -> Result<Self> {
-        let mut tree = Self::default();
-        tree.walk(root, Path::new(""))?;
-        tree.files.sort();
-        Ok(tree)
-    }
-
-    fn walk(&mut self, root: &Path, below: &Path) -> Result<()> {
-        let folder = root.join(below);
-        for entry in fs::read_dir(&folder).map_err(|e| Error::io(&folder, e))? {
-            let entry = entry.map_err(|e| Error::io(&folder, e))?;
-            let relative = below.join(entry.file_name());
-            let path = entry.path();
-            // Links are followed: caches hold the files of a package as symbolic links.
-            let metadata = fs::metadata(&path).map_err(|e| Error::io(&path, e))?;
-            if metadata.is_dir() {
-                self.folders.push(relative.clone());
-                self.walk(root, &relative)?;
-            } else {
-                self.files.push(relative);
-            }
-        }
-        Ok(())
-    }
 }
 
 /// The weight files of the base that the delta changes, by relative path.

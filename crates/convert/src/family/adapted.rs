@@ -141,9 +141,20 @@ impl Graph {
             return self.layer(layer, name, &x);
         }
         let own = self.layer(layer, &format!("{name}_base"), &x)?;
+        self.with_slot(layer, input, &own)
+    }
+
+    /// `own + up·(down·x)`, `own` being what the layer itself returns; slots must be declared.
+    pub(crate) fn with_slot(
+        &mut self,
+        layer: Layer<'_>,
+        input: &mut Input,
+        own: &Var,
+    ) -> Result<Var> {
+        let name = layer.name;
         let product = self.adapter_product(layer, input)?;
-        let product = self.reshaped(&format!("{name}_adapter_like_base"), &product, &own)?;
-        self.binary("add", name, &own, &product)
+        let product = self.reshaped(&format!("{name}_adapter_like_base"), &product, own)?;
+        self.binary("add", name, own, &product)
     }
 
     /// `W·x + b` under the name `name`.
@@ -290,7 +301,7 @@ fn flattened(x: &Var) -> Result<[usize; 3]> {
 }
 
 /// The optional inputs of a table, ascending by width.
-pub(super) fn slot_features(table: &SlotTable, dtype: DType) -> impl Iterator<Item = Feature> {
+pub(crate) fn slot_features(table: &SlotTable, dtype: DType) -> impl Iterator<Item = Feature> {
     let rank = table.rank();
     table
         .widths()

@@ -1,9 +1,9 @@
 //! Model families: from a configuration to a function of the ML Program.
 
-mod adapted;
+pub(crate) mod adapted;
 mod exact;
 mod features;
-mod graph;
+pub(crate) mod graph;
 mod norm;
 pub mod sd1;
 
