@@ -13,7 +13,9 @@ var targets: [Target] = [
     name: "gesso-generate", dependencies: ["GessoRuntime", "GessoPipeline"], path: sources + "gesso-generate"),
   .testTarget(name: "GessoPipelineTests", dependencies: ["GessoPipeline"], path: tests + "GessoPipelineTests"),
   .testTarget(
-    name: "GessoRuntimeTests", dependencies: ["GessoRuntime", "GessoPipeline"], path: tests + "GessoRuntimeTests"),
+    name: "GessoRuntimeTests", dependencies: ["GessoRuntime", "GessoPipeline"],
+    path: tests + "GessoRuntimeTests"),
+  .executableTarget(name: "gesso-cache-probe", dependencies: ["GessoRuntime"], path: tests + "gesso-cache-probe"),
 ]
 
 var runtimeDependencies: [Target.Dependency] = ["GessoPipeline"]

@@ -8,15 +8,18 @@ struct TestAsset {
   var components: [String]
   var signature: String?
   var minReader = 1
+  /// Where the files of its packages come from, in place of made-up bytes.
+  var package: URL?
 
   /// All members, sorted by name.
   var members: [(String, Data)] {
     var members: [(String, Data)] = []
+    let made = ["model of \(name)", String(repeating: "7", count: 300), "{}"].map { Data($0.utf8) }
     for component in components {
-      let package = component + ".mlpackage/"
-      members.append((package + "Data/com.apple.CoreML/model.mlmodel", Data("model of \(name) \(component)".utf8)))
-      members.append((package + "Data/com.apple.CoreML/weights/weight.bin", Data(repeating: 7, count: 300)))
-      members.append((package + "Manifest.json", Data("{}".utf8)))
+      for (file, bytes) in zip(AdapterManifest.packageFiles, made) {
+        let real = package.flatMap { try? Data(contentsOf: $0.appendingPathComponent(file)) }
+        members.append(("\(component).mlpackage/\(file)", real ?? bytes))
+      }
     }
     members.append(("manifest.json", manifest(members)))
     return members.sorted { $0.0 < $1.0 }
@@ -25,7 +28,7 @@ struct TestAsset {
   /// Writes `<name>.mlmodelcassets`.
   func written(to folder: TemporaryFolder) throws -> URL {
     let url = folder.url.appendingPathComponent(name + ".mlmodelcassets")
-    try zip(members).write(to: url)
+    try archive(of: members).write(to: url)
     return url
   }
 
@@ -45,7 +48,7 @@ struct TestAsset {
 }
 
 /// A stored archive of sorted members as `docs/adapter-format.md` describes it.
-func zip(_ members: [(String, Data)]) -> Data {
+func archive(of members: [(String, Data)]) -> Data {
   func number(_ value: Int, _ bytes: Int) -> Data { Data((0..<bytes).map { UInt8(value >> (8 * $0) & 0xff) }) }
   var archive = Data()
   var directory = Data()

@@ -31,22 +31,26 @@ public final class SlotInputs {
   ///   - name: Its name, for messages.
   ///   - sourceHash: `source_hash` in the base's `gesso.json`, nil when it is not known.
   /// - Throws: ``GessoError/noSlots(base:component:)`` for a model without slots.
-  public init(model: MLModel, name: String, sourceHash: String?) throws {
+  public convenience init(model: MLModel, name: String, sourceHash: String?) throws {
     let description = model.modelDescription
     let table = try SlotTable(of: description, name: name)
-    self.table = table
-    self.name = name
-    self.sourceHash = sourceHash
     var types: [Int: MLMultiArrayDataType] = [:]
     for width in table.widths.keys {
       let input = SlotTable.inputName(width)
-      let type = description.inputDescriptionsByName[input]?.multiArrayConstraint?.dataType
-      guard type == .float16 || type == .float32 else {
-        throw GessoError.model(file: name, reason: "input `\(input)` is neither fp16 nor fp32")
-      }
-      types[width] = type
+      types[width] = description.inputDescriptionsByName[input]?.multiArrayConstraint?.dataType
     }
+    try self.init(table: table, types: types, name: name, sourceHash: sourceHash)
+  }
+
+  /// Slots of this table, whose inputs have these dtypes by width.
+  init(table: SlotTable, types: [Int: MLMultiArrayDataType], name: String, sourceHash: String?) throws {
+    self.table = table
     self.types = types
+    self.name = name
+    self.sourceHash = sourceHash
+    for width in table.widths.keys.sorted() where types[width] != .float16 && types[width] != .float32 {
+      throw GessoError.model(file: name, reason: "input `\(SlotTable.inputName(width))` is neither fp16 nor fp32")
+    }
   }
 
   /// The inputs to give with every prediction, by name; none when nothing is in the slots, which the model takes for zeros.

@@ -99,6 +99,8 @@ struct Asset {
     let name: String
     let size: Int
     let read: ((UnsafeRawBufferPointer) throws -> Void) throws -> Void
+    /// The file, of a folder.
+    var file: InputFile?
   }
 
   let url: URL
@@ -119,9 +121,10 @@ struct Asset {
   ///
   /// - Parameters:
   ///   - url: A `.mlmodelcassets` file, the folder of an unpacked one, or an `.mlpackage`.
-  ///   - limit: Most bytes of all files together.
+  ///   - limit: Most bytes of all files together; a package alone has no limit.
+  ///   - hashes: Hashes of large files from earlier times.
   /// - Throws: ``GessoError`` for anything that is not such a thing.
-  static func open(_ url: URL, limit: Int) throws -> Asset {
+  static func open(_ url: URL, limit: Int, hashes: KnownHashes? = nil) throws -> Asset {
     var isFolder: ObjCBool = false
     guard url.isFileURL, FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder) else {
       throw GessoError.io(path: url.isFileURL ? url.path : url.absoluteString, reason: "there is no such file")
@@ -134,12 +137,13 @@ struct Asset {
         url, archive.members.map { member in Member(name: member.name, size: member.size) { try archive.stream(member, $0) } })
     }
     let files = try Self.files(below: url)
+    let members = files.map { name, file in
+      Member(name: name, size: file.size, read: { try file.stream(at: 0, count: file.size, $0) }, file: file)
+    }
+    if url.pathExtension == "mlpackage" { return try Asset(package: url, members, hashes) }
     let total = files.reduce(0) { $0 + $1.file.size }
     guard total <= limit else { throw GessoError.tooLarge(file: url.path, limit: limit, found: total) }
-    let members = files.map { name, file in
-      Member(name: name, size: file.size) { try file.stream(at: 0, count: file.size, $0) }
-    }
-    return url.pathExtension == "mlpackage" ? try Asset(package: url, members) : try Asset(url, members)
+    return try Asset(url, members)
   }
 
   private init(_ url: URL, _ all: [Member]) throws {
@@ -173,7 +177,7 @@ struct Asset {
   }
 
   /// A package without a manifest: its content stands for itself.
-  private init(package url: URL, _ members: [Member]) throws {
+  private init(package url: URL, _ members: [Member], _ hashes: KnownHashes?) throws {
     self.url = url
     manifest = nil
     manifestBytes = Data()
@@ -184,22 +188,24 @@ struct Asset {
     var whole = SHA256()
     whole.update(Data("package \(url.lastPathComponent)\n".utf8))
     for member in members {
-      var hash = SHA256()
-      try member.read { hash.update($0) }
-      whole.update(Data("\(hash.finish()) \(member.size) \(member.name)\n".utf8))
+      guard let file = member.file else { continue }
+      let hash = try hashes?.hash(of: file) ?? file.sha256()
+      whole.update(Data("\(hash) \(member.size) \(member.name)\n".utf8))
     }
     key = whole.finish()
   }
 
-  /// Reads every byte and compares it with the manifest.
-  func verify() throws { try read { _ in nil } }
+  /// Reads every byte and compares it with the manifest. A package has none.
+  func verify() throws {
+    guard manifest != nil else { return }
+    try read { _ in nil }
+  }
 
-  /// Writes all files below `folder`, which is made, and compares what was written with the manifest. A package keeps its name.
+  /// Writes all files below `folder`, which is made, and compares what was written with the manifest.
   func unpack(into folder: URL) throws {
-    let root = manifest == nil ? folder.appendingPathComponent(url.lastPathComponent) : folder
-    try onFiles(root) { try FileManager.default.createDirectory(at: root, withIntermediateDirectories: true) }
+    try onFiles(folder) { try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true) }
     try read { name in
-      let target = root.appendingPathComponent(name)
+      let target = folder.appendingPathComponent(name)
       let parent = target.deletingLastPathComponent()
       try onFiles(parent) { try FileManager.default.createDirectory(at: parent, withIntermediateDirectories: true) }
       return try OutputFile(target)
@@ -207,7 +213,7 @@ struct Asset {
     guard case .adapter(let manifest)? = manifest else { return }
     for info in manifest.components.values {
       // A package without weights has an empty folder, which an archive of files cannot carry.
-      let weights = root.appendingPathComponent("\(info.package)/Data/com.apple.CoreML/weights")
+      let weights = folder.appendingPathComponent("\(info.package)/Data/com.apple.CoreML/weights")
       try onFiles(weights) { try FileManager.default.createDirectory(at: weights, withIntermediateDirectories: true) }
     }
   }

@@ -5,6 +5,7 @@ import Foundation
 /// ```text
 /// <root>/entries/<key>/…, seal.json      whole entries; <key> is 64 hexadecimal digits
 /// <root>/used/<key>                      empty; its time of change is that of the entry's last use
+/// <root>/hashes/<key>                    SHA-256 of a large file of a package; <key> is the hash of its path, size and times
 /// <root>/staging/<uuid>/…                what is being made or taken away
 /// <root>/staging/<uuid>.lock             locked (`flock`) by the process that works there
 /// <root>/downloads/<key>.part, …         see ``ModelManager/fetchAdapter(from:expecting:progress:)``
@@ -17,6 +18,7 @@ struct CacheFolder: Sendable {
 
   var entries: URL { root.appendingPathComponent("entries", isDirectory: true) }
   var used: URL { root.appendingPathComponent("used", isDirectory: true) }
+  var hashes: URL { root.appendingPathComponent("hashes", isDirectory: true) }
   var staging: URL { root.appendingPathComponent("staging", isDirectory: true) }
   var downloads: URL { root.appendingPathComponent("downloads", isDirectory: true) }
 
@@ -24,7 +26,7 @@ struct CacheFolder: Sendable {
 
   /// Makes the folders, keeps them out of backups, and removes what processes that ended left behind.
   func prepare() throws {
-    for folder in [entries, used, staging, downloads] {
+    for folder in [entries, used, hashes, staging, downloads] {
       try onFiles(folder) { try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true) }
     }
     var values = URLResourceValues()
@@ -102,7 +104,7 @@ struct CacheFolder: Sendable {
     try onFiles(entries) { try FileManager.default.contentsOfDirectory(atPath: entries.path) }.filter(SHA256.isHash).sorted()
   }
 
-  private func removed(_ url: URL) throws {
+  func removed(_ url: URL) throws {
     do {
       try FileManager.default.removeItem(at: url)
     } catch CocoaError.fileNoSuchFile {

@@ -16,12 +16,18 @@ extension ModelManager {
     }
   }
 
-  /// Takes an entry away. Models that are loaded from it stay as they are.
+  /// Takes an entry or a download away. Models that are loaded from it stay as they are.
   ///
-  /// - Parameter url: A folder that ``compileAndSaveLoRA(at:)`` returned.
+  /// - Parameter url: What ``compileAndSaveLoRA(at:)``, ``base(at:applying:)`` or ``fetchAdapter(from:expecting:progress:)`` returned.
   /// - Throws: ``GessoError/notAnEntry(path:)``; ``GessoError/readOnly(path:)``.
   public func remove(_ url: URL) async throws {
     try await prepare()
+    let file = url.resolvingSymlinksInPath().standardizedFileURL
+    if file.deletingLastPathComponent().path == folder.downloads.resolvingSymlinksInPath().standardizedFileURL.path,
+      FileManager.default.fileExists(atPath: file.path)
+    {
+      return try folder.removed(file)
+    }
     guard let key = key(of: url), FileManager.default.fileExists(atPath: folder.entry(key).path) else {
       throw GessoError.notAnEntry(path: url.path)
     }
@@ -29,13 +35,14 @@ extension ModelManager {
     try await offload { try folder.remove(key) }
   }
 
-  /// Removes leftovers and damaged entries, then the least recently used entries until the rest takes at most `bytes`.
+  /// Removes leftovers, downloads and damaged entries, then the least recently used entries until the rest takes at most `bytes`.
   ///
   /// - Parameter bytes: Bytes that may stay; nil is the manager's capacity. 0 empties the cache.
   /// - Throws: ``GessoError/readOnly(path:)``, ``GessoError/io(path:reason:)``.
   public func prune(to bytes: Int? = nil) async throws {
     try await prepare()
     let folder = folder
+    try removeDownloads()
     let damaged = try await offload {
       try folder.repair()
       return try folder.keys().filter { key in

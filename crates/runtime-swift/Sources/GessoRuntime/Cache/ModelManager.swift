@@ -19,7 +19,7 @@ public actor ModelManager {
     public var root: URL?
     /// Bytes that entries may take before the least recently used ones go: 2 GiB.
     public var capacity: Int = 2 << 30
-    /// Most bytes of an asset: 1 GiB.
+    /// Most bytes of an asset: 1 GiB. Packages alone, which are an app's own, have no limit.
     public var mostAssetBytes: Int = 1 << 30
     /// Which assets are taken.
     public var signatures: SignaturePolicy = .unsigned
@@ -28,7 +28,7 @@ public actor ModelManager {
     /// Compiles a package and gives the compiled model, which is moved from there.
     var compile: @Sendable (URL) async throws -> URL = { try await MLModel.compileModel(at: $0) }
     /// Runs before each step that changes the cache, in tests.
-    var beforeStep: @Sendable (String) -> Void = { _ in }
+    package var beforeStep: @Sendable (String) -> Void = { _ in }
 
     public init(root: URL? = nil) { self.root = root }
   }
@@ -71,6 +71,8 @@ public actor ModelManager {
   public internal(set) var statistics = Statistics()
   private var isPrepared = false
   private var jobs: [String: Job] = [:]
+  /// Downloads that run, by key.
+  var fetches: [String: Task<URL, any Error>] = [:]
   /// By key what the files of an entry looked like when their hashes were compared last.
   private var checked: [String: String] = [:]
 
@@ -90,8 +92,9 @@ public actor ModelManager {
   public func compileAndSaveLoRA(at fileURL: URL) async throws -> URL {
     try await prepare()
     let options = options
+    let hashes = KnownHashes(folder: folder.hashes)
     let asset = try await offload {
-      let asset = try Opened(asset: Asset.open(fileURL, limit: options.mostAssetBytes))
+      let asset = try Opened(asset: Asset.open(fileURL, limit: options.mostAssetBytes, hashes: hashes))
       try options.signatures.check(asset.asset)
       try asset.asset.verify()
       return asset
@@ -235,28 +238,30 @@ extension ModelManager {
       }
     }
     try await offload {
-      try opened.asset.unpack(into: source)
+      // A package alone is compiled where it lies.
+      if opened.asset.manifest != nil { try opened.asset.unpack(into: source) }
       try onFiles(target) { try FileManager.default.createDirectory(at: target, withIntermediateDirectories: false) }
     }
-    let names: [String]
+    let packages: [URL]
     if case .adapter(let manifest)? = asset.manifest {
-      names = manifest.components.values.map(\.package).sorted()
+      packages = manifest.components.values.map(\.package).sorted().map { source.appendingPathComponent($0) }
     } else {
-      names = [asset.url.lastPathComponent]
+      packages = [asset.url]
     }
-    for name in names {
+    for package in packages {
       try Task.checkCancellation()
+      let name = package.lastPathComponent
       step("compile \(name)")
-      let made = try await compiled(source.appendingPathComponent(name))
+      let made = try await compiled(package)
       step("move \(name)")
-      let stem = (name as NSString).deletingPathExtension
+      let stem = package.deletingPathExtension().lastPathComponent
       try await offload { try moved(made, to: target.appendingPathComponent(stem + ".mlmodelc")) }
     }
     step("manifest")
     return try await offload {
       try opened.asset.writeManifest(into: target)
       let kind: CacheEntryKind = opened.asset.manifest == nil ? .package : .adapter
-      return try Seal(of: target, kind: kind, name: opened.asset.manifest?.name ?? names.joined())
+      return try Seal(of: target, kind: kind, name: opened.asset.manifest?.name ?? opened.asset.url.lastPathComponent)
     }
   }
 

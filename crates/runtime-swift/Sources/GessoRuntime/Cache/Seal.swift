@@ -20,6 +20,8 @@ struct Seal: Codable, Equatable, Sendable {
     let size: Int
     /// Nil for a file that the entry shares with a base: its owner is somebody else.
     let sha256: String?
+    /// When its bytes changed last, of a large file: as long as that holds, it is not hashed again.
+    let changed: String?
   }
 
   let schema: Int
@@ -29,6 +31,8 @@ struct Seal: Codable, Equatable, Sendable {
 
   static let fileName = "seal.json"
   static let form = 1
+  /// From so many bytes on a file is not hashed again as long as it has the same time of change: 64 MiB.
+  static let large = 64 << 20
 
   /// Bytes that the entry takes on the disk, without files that it shares.
   var bytes: Int { files.values.reduce(0) { $0 + ($1.sha256 == nil ? 0 : $1.size) } }
@@ -38,7 +42,9 @@ struct Seal: Codable, Equatable, Sendable {
     var files: [String: File] = [:]
     for relative in try Self.names(in: folder) {
       let file = try InputFile(folder.appendingPathComponent(relative))
-      files[relative] = File(size: file.size, sha256: shared.contains(relative) ? nil : try file.sha256())
+      files[relative] = File(
+        size: file.size, sha256: shared.contains(relative) ? nil : try file.sha256(),
+        changed: file.size < Self.large ? nil : file.changed)
     }
     schema = Self.form
     self.kind = kind
@@ -77,6 +83,7 @@ struct Seal: Codable, Equatable, Sendable {
       let file = try InputFile(folder.appendingPathComponent(name))
       guard file.size == expected.size else { throw damaged("`\(name)` has \(file.size) bytes, expected \(expected.size)") }
       guard hashes, let sha256 = expected.sha256 else { continue }
+      if let changed = expected.changed, changed == file.changed { continue }
       guard try file.sha256() == sha256 else { throw damaged("`\(name)` has other bytes than when it was made") }
     }
   }
@@ -87,12 +94,7 @@ struct Seal: Codable, Equatable, Sendable {
       var status = stat()
       let url = folder.appendingPathComponent(name)
       guard stat(url.path, &status) == 0 else { throw GessoError.posix(errno, url) }
-      #if canImport(Darwin)
-        let time = status.st_mtimespec
-      #else
-        let time = status.st_mtim
-      #endif
-      return "\(name) \(status.st_size) \(status.st_ino) \(time.tv_sec).\(time.tv_nsec)"
+      return "\(name) \(status.st_size) \(status.st_ino) \(status.changed)"
     }.joined(separator: "\n")
   }
 

@@ -5,6 +5,10 @@ final class InputFile {
   let url: URL
   /// Bytes when it was opened.
   let size: Int
+  /// When its bytes changed last, in seconds and nanoseconds.
+  let changed: String
+  /// Stands for the file and its content as long as nobody hides a change from the system.
+  let identity: String
   private let descriptor: Int32
 
   /// Opens a regular file.
@@ -12,17 +16,19 @@ final class InputFile {
     descriptor = open(url.path, O_RDONLY | O_CLOEXEC)
     self.url = url
     guard descriptor >= 0 else {
-      size = 0
+      (size, changed, identity) = (0, "", "")
       // A file that may not be read is not a place that cannot be written.
       throw GessoError.io(path: url.path, reason: String(cString: strerror(errno)))
     }
     var status = stat()
     guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
       close(descriptor)
-      size = 0
+      (size, changed, identity) = (0, "", "")
       throw GessoError.io(path: url.path, reason: "it is not a file")
     }
     size = Int(status.st_size)
+    changed = status.changed
+    identity = "\(url.path) \(status.st_dev) \(status.st_ino) \(status.st_size) \(status.changed)"
   }
 
   deinit { close(descriptor) }
@@ -57,6 +63,17 @@ final class InputFile {
     var hash = SHA256()
     try stream(at: 0, count: size) { hash.update($0) }
     return hash.finish()
+  }
+}
+
+extension stat {
+  /// When the bytes changed last, in seconds and nanoseconds.
+  var changed: String {
+    #if canImport(Darwin)
+      "\(st_mtimespec.tv_sec).\(st_mtimespec.tv_nsec)"
+    #else
+      "\(st_mtim.tv_sec).\(st_mtim.tv_nsec)"
+    #endif
   }
 }
 
