@@ -1,5 +1,0 @@
-// Command-line generator.
-
-import Foundation
-import GessoPipeline
-import GessoRuntime
