@@ -44,16 +44,14 @@ public struct Adapter: Sendable, Equatable {
   }
 
   /// Reads an entry of a cache.
-  init(entry folder: URL, computeUnits: MLComputeUnits) throws {
-    let file = try InputFile(folder.appendingPathComponent(Asset.manifestName))
-    let bytes = Data(try file.bytes(at: 0, count: file.size))
-    guard case .adapter(let manifest) = try AssetManifest(bytes, file: folder) else {
+  init(entry folder: URL, _ options: ModelManager.Options) throws {
+    guard case .adapter(let manifest) = try AssetManifest(of: folder, options.signatures) else {
       throw GessoError.wrongKind(file: folder.path, expected: "an adapter", found: "a delta")
     }
     var factors: [String: AdapterFactors] = [:]
     for (component, info) in manifest.components {
       let configuration = MLModelConfiguration()
-      configuration.computeUnits = computeUnits
+      configuration.computeUnits = options.computeUnits
       let url = folder.appendingPathComponent(component + ".mlmodelc", isDirectory: true)
       let outputs: any MLFeatureProvider
       do {
@@ -127,7 +125,7 @@ extension ModelManager {
       throw GessoError.wrongKind(file: url.path, expected: "an adapter", found: "a \(seal.kind.rawValue)")
     }
     if let key = key(of: folder) { self.folder.touch(key) }
-    let units = options.computeUnits
-    return try await offload { try Adapter(entry: folder, computeUnits: units) }
+    let options = options
+    return try await offload { try Adapter(entry: folder, options) }
   }
 }

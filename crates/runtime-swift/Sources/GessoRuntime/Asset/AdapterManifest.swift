@@ -37,6 +37,7 @@ public struct SlotRow: Decodable, Sendable, Hashable {
     case component, module, width, role, row, taps
   }
 
+  /// Reads a row as it stands in files, where one tap is not written.
   public init(from decoder: any Decoder) throws {
     let fields = try decoder.container(keyedBy: CodingKeys.self)
     component = try fields.decode(String.self, forKey: .component)

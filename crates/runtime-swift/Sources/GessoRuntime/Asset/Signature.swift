@@ -18,12 +18,13 @@ public struct SignaturePolicy: Sendable {
     _ verify: @escaping @Sendable (_ manifest: Data, _ signature: String) throws -> Bool
   ) -> SignaturePolicy { SignaturePolicy(verify: verify) }
 
-  func check(_ asset: Asset) throws {
+  /// Checks the manifest of an asset, nil for a package alone; `file` is for messages.
+  func check(_ manifest: AssetManifest?, _ bytes: Data, _ file: URL) throws {
     guard let verify else { return }
-    guard let signature = asset.manifest?.signature, let signed = Self.unsigned(asset.manifestBytes, signature) else {
-      throw GessoError.unsigned(file: asset.url.path)
+    guard let signature = manifest?.signature, let signed = Self.unsigned(bytes, signature) else {
+      throw GessoError.unsigned(file: file.path)
     }
-    guard try verify(signed, signature) else { throw GessoError.badSignature(file: asset.url.path) }
+    guard try verify(signed, signature) else { throw GessoError.badSignature(file: file.path) }
   }
 
   /// The manifest before it was signed: the one place that has `"signature": "…"` has `"signature": null`.

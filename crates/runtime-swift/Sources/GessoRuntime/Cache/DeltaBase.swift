@@ -15,7 +15,8 @@ extension ModelManager {
     let isEntry = FileManager.default.fileExists(atPath: delta.appendingPathComponent(Seal.fileName).path)
     let source = try await isEntry ? delta : compileAndSaveLoRA(at: delta)
     try await check(source)
-    let manifest = try await offload { try AssetManifest(of: source) }
+    let signatures = options.signatures
+    let manifest = try await offload { try AssetManifest(of: source, signatures) }
     guard case .delta(let manifest) = manifest else {
       throw GessoError.wrongKind(file: delta.path, expected: "a delta", found: "an adapter")
     }
@@ -42,10 +43,12 @@ extension ModelManager {
 }
 
 extension AssetManifest {
-  /// The manifest in an entry.
-  init(of entry: URL) throws {
+  /// The manifest in an entry, which may have been made under another policy.
+  init(of entry: URL, _ signatures: SignaturePolicy = .unsigned) throws {
     let file = try InputFile(entry.appendingPathComponent(Asset.manifestName))
-    try self.init(Data(try file.bytes(at: 0, count: file.size)), file: entry)
+    let bytes = Data(try file.bytes(at: 0, count: file.size))
+    try self.init(bytes, file: entry)
+    try signatures.check(self, bytes, entry)
   }
 }
 

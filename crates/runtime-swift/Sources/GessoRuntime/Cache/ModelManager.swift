@@ -30,6 +30,7 @@ public actor ModelManager {
     /// Runs before each step that changes the cache, in tests.
     package var beforeStep: @Sendable (String) -> Void = { _ in }
 
+    /// The usual options, with another folder when one is given.
     public init(root: URL? = nil) { self.root = root }
   }
 
@@ -59,23 +60,18 @@ public actor ModelManager {
     public let lastUse: Date
   }
 
-  /// A making of an entry that callers wait for.
-  private struct Job {
-    let task: Task<URL, any Error>
-    var waiting: Int
-  }
-
+  /// How it works.
   public nonisolated let options: Options
   nonisolated let folder: CacheFolder
   /// What the manager did.
   public internal(set) var statistics = Statistics()
   private var isPrepared = false
-  private var jobs: [String: Job] = [:]
-  /// Downloads that run, by key.
-  var fetches: [String: Task<URL, any Error>] = [:]
-  /// By key what the files of an entry looked like when their hashes were compared last.
+  /// What is being made or downloaded, by key.
+  var jobs: [String: SharedJob] = [:]
+  /// By path what the files of an entry looked like when their hashes were compared last.
   private var checked: [String: String] = [:]
 
+  /// A manager; nothing is written before its first use.
   public init(options: Options = Options()) {
     self.options = options
     let caches = FileManager.default.urls(for: .cachesDirectory, in: .userDomainMask).first
@@ -95,7 +91,7 @@ public actor ModelManager {
     let hashes = KnownHashes(folder: folder.hashes)
     let asset = try await offload {
       let asset = try Opened(asset: Asset.open(fileURL, limit: options.mostAssetBytes, hashes: hashes))
-      try options.signatures.check(asset.asset)
+      try options.signatures.check(asset.asset.manifest, asset.asset.manifestBytes, fileURL)
       try asset.asset.verify()
       return asset
     }
@@ -114,31 +110,8 @@ public actor ModelManager {
 
   /// The entry `key`, made by `build` in a folder of its own when it is not there or damaged.
   func entry(_ key: String, _ build: @escaping @Sendable (URL) async throws -> Seal) async throws -> URL {
-    if jobs[key] == nil {
-      let task = Task { () throws -> URL in
-        defer { self.jobs[key] = nil }
-        return try await self.made(key, build)
-      }
-      jobs[key] = Job(task: task, waiting: 0)
-    } else {
-      statistics.hits += 1
-    }
-    guard let task = jobs[key]?.task else { throw CancellationError() }
-    jobs[key]?.waiting += 1
-    let url = try await withTaskCancellationHandler {
-      try await task.value
-    } onCancel: {
-      Task { await self.leave(key, task) }
-    }
-    try Task.checkCancellation()
-    return url
-  }
-
-  /// Stops a job that nobody waits for any more.
-  private func leave(_ key: String, _ task: Task<URL, any Error>) {
-    guard let job = jobs[key], job.task == task else { return }
-    jobs[key]?.waiting -= 1
-    if job.waiting <= 1 { task.cancel() }
+    if jobs[key] != nil { statistics.hits += 1 }
+    return try await shared(key) { try await self.made(key, build) }
   }
 
   private func made(_ key: String, _ build: @Sendable (URL) async throws -> Seal) async throws -> URL {
@@ -170,9 +143,10 @@ public actor ModelManager {
       throw GessoError.wrapping(error, url)
     }
     await cleared(staging)
-    checked[key] = try? Seal.fingerprint(of: url)
+    checked[url.path] = try? Seal.fingerprint(of: url)
     folder.touch(key)
-    try await enforce(options.capacity, keeping: key)
+    // The entry is there even when others cannot go.
+    try? await enforce(options.capacity, keeping: key)
     return url
   }
 
@@ -189,7 +163,7 @@ public actor ModelManager {
       return true
     } catch GessoError.damagedEntry, GessoError.io {
       statistics.rebuilt += 1
-      checked[key] = nil
+      checked[url.path] = nil
       let folder = folder
       try await offload { try folder.remove(key) }
       return false
@@ -198,9 +172,8 @@ public actor ModelManager {
 
   /// Compares an entry with its seal; the hashes only when its files changed since this manager compared them last.
   func check(_ url: URL) async throws {
-    let key = url.lastPathComponent
-    let known = checked[key]
-    checked[key] = try await offload {
+    let known = checked[url.path]
+    checked[url.path] = try await offload {
       let fingerprint = try Seal.fingerprint(of: url)
       let seal = try Seal(reading: url)
       try seal.check(url, hashes: fingerprint != known)

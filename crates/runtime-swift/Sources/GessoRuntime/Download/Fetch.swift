@@ -39,19 +39,9 @@ extension ModelManager {
   ) async throws -> URL {
     try await prepare()
     let key = SHA256.hex(Data("\(url.absoluteString)\n\(expected.sha256 ?? "")".utf8))
-    if let running = fetches[key] { return try await running.value }
     let place = folder.downloads.appendingPathComponent(key)
     let limit = min(expected.bytes ?? options.mostAssetBytes, options.mostAssetBytes)
-    let task = Task {
-      defer { fetches[key] = nil }
-      return try await Self.fetched(url, to: place, expected, limit, progress)
-    }
-    fetches[key] = task
-    return try await withTaskCancellationHandler {
-      try await task.value
-    } onCancel: {
-      task.cancel()
-    }
+    return try await shared("download \(key)") { try await Self.fetched(url, to: place, expected, limit, progress) }
   }
 
   private static func fetched(
@@ -91,7 +81,7 @@ extension ModelManager {
   /// Removes downloads that nobody works on.
   func removeDownloads() throws {
     for name in try onFiles(folder.downloads, { try FileManager.default.contentsOfDirectory(atPath: folder.downloads.path) })
-    where fetches[String(name.prefix { $0 != "." })] == nil {
+    where jobs["download \(name.prefix { $0 != "." })"] == nil {
       try folder.removed(folder.downloads.appendingPathComponent(name))
     }
   }

@@ -16,6 +16,7 @@ final class Transfer: NSObject, URLSessionDataDelegate, @unchecked Sendable {
   private var total: Int?
   private var failure: (any Error)?
   private var isWhole = false
+  private var isAccepted = false
   private var continuation: CheckedContinuation<Void, any Error>?
 
   init(
@@ -59,23 +60,16 @@ final class Transfer: NSObject, URLSessionDataDelegate, @unchecked Sendable {
     }
   }
 
-  func urlSession(
-    _ session: URLSession, dataTask: URLSessionDataTask, didReceive response: URLResponse,
-    completionHandler: @escaping (URLSession.ResponseDisposition) -> Void
-  ) {
-    do {
-      completionHandler(try accept(response) ? .allow : .cancel)
-    } catch {
-      lock.withLock { failure = error }
-      completionHandler(.cancel)
-    }
-  }
-
   func urlSession(_ session: URLSession, dataTask: URLSessionDataTask, didReceive data: Data) {
     lock.lock()
     let now: ModelManager.DownloadProgress?
     do {
-      guard failure == nil else {
+      guard failure == nil, !isWhole else {
+        lock.unlock()
+        return
+      }
+      try accept(dataTask.response)
+      guard !isWhole else {
         lock.unlock()
         return
       }
@@ -97,6 +91,10 @@ final class Transfer: NSObject, URLSessionDataDelegate, @unchecked Sendable {
     lock.lock()
     let waiting = continuation
     continuation = nil
+    // An answer without a body comes here first.
+    if error == nil && failure == nil {
+      do { try accept(task.response) } catch { failure = error }
+    }
     let result: Result<Void, any Error>
     if let failure {
       if case GessoError.tooLarge = failure { part.discard() }
@@ -117,10 +115,10 @@ final class Transfer: NSObject, URLSessionDataDelegate, @unchecked Sendable {
     waiting?.resume(with: result)
   }
 
-  /// Whether bytes follow; throws for an answer that is not the file.
-  private func accept(_ response: URLResponse) throws -> Bool {
-    lock.lock()
-    defer { lock.unlock() }
+  /// Looks at an answer, once; throws for one that is not the file.
+  private func accept(_ response: URLResponse?) throws {
+    guard !isAccepted else { return }
+    isAccepted = true
     func refuse(_ reason: String) -> GessoError { .download(url: url.absoluteString, reason: reason) }
     guard let response = response as? HTTPURLResponse else { throw refuse("the answer is not HTTP") }
     switch response.statusCode {
@@ -139,7 +137,7 @@ final class Transfer: NSObject, URLSessionDataDelegate, @unchecked Sendable {
     case 416:
       if let range = ContentRange(response), range.total == received {
         isWhole = true
-        return false
+        return
       }
       part.tag = nil
       throw refuse("the file there is shorter than what is here; the next try starts anew")
@@ -148,7 +146,6 @@ final class Transfer: NSObject, URLSessionDataDelegate, @unchecked Sendable {
     if let total, total > limit {
       throw GessoError.tooLarge(file: url.absoluteString, limit: limit, found: total)
     }
-    return true
   }
 
   /// A name that stands for the very bytes: a strong entity tag.
