@@ -1,5 +1,7 @@
 //! The kernel table: one row per op.
 
+#[cfg(test)]
+mod agreement;
 pub(crate) mod fast;
 mod naive;
 mod table;

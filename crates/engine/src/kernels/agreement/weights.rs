@@ -1,8 +1,10 @@
 //! Weights in every form that fast kernels decode in pieces.
 
-use crate::{Case, noise};
+use super::{Case, noise};
 use gesso_mil::{Arg, Builder, DType, Literal, TensorType, Value, Var};
 use proptest::prelude::*;
+
+pub(super) const ALL: &[fn()] = &[linear, gather, conv];
 
 /// How a weight is stored.
 #[derive(Clone, Copy, Debug)]
@@ -109,9 +111,8 @@ fn weight(case: &mut Case, form: Form, rows: usize, rest: &[usize]) -> (Var, usi
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(super::config())]
 
-    #[test]
     fn linear(seed in 0u64..1000, form in form(), rows in prop::sample::select(vec![1usize, 2, 15, 16, 17, 77, 256, 257]), i in 1usize..400, o in 1usize..120, bias: bool) {
         let mut case = half_case(seed, form);
         let x = case.input("x", &[rows, i]);
@@ -124,7 +125,6 @@ proptest! {
         case.agree("linear", &args);
     }
 
-    #[test]
     fn gather(seed in 0u64..1000, form in form(), width in 1usize..60, count in 1usize..90) {
         let mut case = half_case(seed, form);
         // Beyond the size below which the table is decoded as a whole.
@@ -134,7 +134,6 @@ proptest! {
         case.agree("gather", &[("x", (&w).into()), ("indices", indices.as_slice().into()), ("axis", 0.into()), ("batch_dims", 0.into())]);
     }
 
-    #[test]
     fn conv(seed in 0u64..1000, form in form(), c in 1usize..40, o in 1usize..70, k in prop::sample::select(vec![1usize, 3]), side in prop::sample::select(vec![3usize, 9, 34])) {
         let mut case = half_case(seed, form);
         let x = case.input("x", &[2, c, side, side]);
@@ -151,7 +150,7 @@ fn grouped_palettes_hold_what_the_op_says() {
         let zero = case.input("x", &[rows, 7, 2]);
         case.inputs.insert(
             "x".into(),
-            gesso_engine::Tensor::f32(&[rows, 7, 2], vec![0.0; rows * 14]),
+            crate::Tensor::f32(&[rows, 7, 2], vec![0.0; rows * 14]),
         );
         let seed = case.seed - 1;
         let args = [("x", (&zero).into()), ("y", (&w).into())];
