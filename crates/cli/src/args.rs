@@ -81,6 +81,24 @@ pub(crate) enum AdapterSites {
     All,
 }
 
+/// How an app hands adapters over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AdapterIo {
+    /// Optional inputs, bound at each prediction.
+    Input,
+    /// States, written once; needs `--target ios18`. Unproven until a device has spoken.
+    State,
+}
+
+/// Oldest system that the packages must load on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Target {
+    /// iOS 16, macOS 13.
+    Ios16,
+    /// iOS 18, macOS 15.
+    Ios18,
+}
+
 /// In which form models are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -128,6 +146,12 @@ pub(crate) struct Convert {
     /// Which layers have slots [default: attention+ff].
     #[arg(long, value_enum)]
     pub(crate) adapter_sites: Option<AdapterSites>,
+    /// How an app hands adapters to the packages with slots.
+    #[arg(long, value_enum, default_value_t = AdapterIo::Input)]
+    pub(crate) adapter_io: AdapterIo,
+    /// Oldest system that the packages must load on. What needs nothing newer stays as it is for iOS 16.
+    #[arg(long, value_enum, default_value_t = Target::Ios16)]
+    pub(crate) target: Target,
     /// Name of the model in the packages [default: what the source says].
     #[arg(long)]
     pub(crate) name: Option<String>,

@@ -59,6 +59,7 @@ pub(crate) fn describe(folder: &Path) -> anyhow::Result<FolderInfo> {
             height,
             adapter_rank: 0,
             adapter_sites: None,
+            adapter_io: None,
             palettize: Vec::new(),
             loras: Vec::new(),
         },

@@ -3,7 +3,7 @@
 use crate::base::Base;
 use anyhow::Context;
 use gesso_convert::adapter::{Factors, SlotTensor, stack};
-use gesso_engine::{Model, RunOptions, Tensor};
+use gesso_engine::{Model, RunOptions, State, Tensor};
 use gesso_pipeline::{BoxError, Networks};
 use std::collections::BTreeMap;
 
@@ -12,13 +12,10 @@ pub(crate) type Inputs = BTreeMap<String, Tensor>;
 
 /// Text encoder, UNet and VAE decoder, with the adapters in their slots.
 pub(crate) struct EngineNetworks {
-    text_encoder: Model,
-    unet: Model,
-    decoder: Model,
+    text_encoder: Slotted,
+    unet: Slotted,
+    decoder: Slotted,
     options: RunOptions,
-    /// Slot inputs of the text encoder and of the UNet.
-    text_slots: Inputs,
-    unet_slots: Inputs,
 }
 
 impl EngineNetworks {
@@ -30,36 +27,59 @@ impl EngineNetworks {
         adapters: &[(Adapter, f32)],
         options: RunOptions,
     ) -> anyhow::Result<Self> {
-        let text_slots = slots(base, "text_encoder", adapters)?;
-        let unet_slots = slots(base, "unet", adapters)?;
-        let package = |plain: &str, slots: &Inputs| {
-            base.model(&format!(
-                "{plain}{}",
-                if slots.is_empty() { "" } else { "Adaptable" }
-            ))
+        let network = |plain: &str, component: &str| {
+            let slots = slots(base, component, adapters)?;
+            let package = format!("{plain}{}", if slots.is_empty() { "" } else { "Adaptable" });
+            Slotted::new(base.model(&package)?, slots)
         };
         Ok(Self {
-            text_encoder: package("TextEncoder", &text_slots)?,
-            unet: package("Unet", &unet_slots)?,
-            decoder: base.model("VAEDecoder")?,
+            text_encoder: network("TextEncoder", "text_encoder")?,
+            unet: network("Unet", "unet")?,
+            decoder: Slotted::new(base.model("VAEDecoder")?, Inputs::new())?,
             options,
-            text_slots,
-            unet_slots,
         })
     }
 
     /// Latent size and width of the text states: shapes of `sample` and `encoder_hidden_states`.
     pub(crate) fn unet_shapes(&self) -> anyhow::Result<(Vec<usize>, Vec<usize>)> {
-        let inputs = self.unet.inputs(None)?;
+        let inputs = self.unet.model.inputs(None)?;
         let shape = |name: &str| {
             let input = inputs.iter().find(|i| i.name == name);
             crate::base::shape(input.with_context(|| format!("the UNet has no input `{name}`"))?)
         };
         Ok((shape("sample")?, shape("encoder_hidden_states")?))
     }
+}
 
-    fn predict(&self, model: &Model, inputs: Inputs, output: &str) -> Result<Vec<f32>, BoxError> {
-        let mut outputs = model.predict(None, &inputs, &self.options)?;
+/// A model with the factors in its slots: as inputs that go with each prediction, or as states, written once.
+struct Slotted {
+    model: Model,
+    inputs: Inputs,
+    state: State,
+}
+
+impl Slotted {
+    /// Puts `slots` where `model` has them.
+    fn new(model: Model, slots: Inputs) -> anyhow::Result<Self> {
+        let (inputs, state) = with_states(&model, slots)?;
+        Ok(Self {
+            model,
+            inputs,
+            state,
+        })
+    }
+
+    /// The output `output`, or the only one.
+    fn output(
+        &mut self,
+        mut inputs: Inputs,
+        output: &str,
+        options: &RunOptions,
+    ) -> Result<Vec<f32>, BoxError> {
+        inputs.extend(self.inputs.clone());
+        let mut outputs = self
+            .model
+            .predict_with_state(None, &inputs, &mut self.state, options)?;
         let only = outputs.len() == 1;
         let tensor = outputs
             .remove(output)
@@ -73,13 +93,27 @@ impl EngineNetworks {
     }
 }
 
+/// The state of `model` with those of `inputs` written into it that are states there, and the rest.
+pub(crate) fn with_states(
+    model: &Model,
+    mut inputs: Inputs,
+) -> gesso_engine::Result<(Inputs, State)> {
+    let mut state = model.make_state(None)?;
+    for feature in model.states(None)? {
+        if let Some(tensor) = inputs.remove(&feature.name) {
+            state.write(&feature.name, &tensor)?;
+        }
+    }
+    Ok((inputs, state))
+}
+
 impl Networks for EngineNetworks {
     fn encode_text(&mut self, ids: &[i32]) -> Result<Vec<f32>, BoxError> {
-        let mut inputs = self.text_slots.clone();
         let ids: Vec<f32> = ids.iter().map(|&i| i as f32).collect();
-        let name = only_input(&self.text_encoder, "input_ids")?;
-        inputs.insert(name, Tensor::f32(&[1, ids.len()], ids));
-        self.predict(&self.text_encoder, inputs, "last_hidden_state")
+        let name = only_input(&self.text_encoder.model, "input_ids")?;
+        let inputs = Inputs::from([(name, Tensor::f32(&[1, ids.len()], ids))]);
+        self.text_encoder
+            .output(inputs, "last_hidden_state", &self.options)
     }
 
     fn predict_noise(
@@ -89,7 +123,7 @@ impl Networks for EngineNetworks {
         states: &[f32],
     ) -> Result<Vec<f32>, BoxError> {
         let (sample_shape, states_shape) = self.unet_shapes()?;
-        let mut inputs = self.unet_slots.clone();
+        let mut inputs = Inputs::new();
         let batch = sample_shape.first().copied().unwrap_or(2);
         inputs.insert("sample".into(), Tensor::f32(&sample_shape, sample.to_vec()));
         inputs.insert(
@@ -100,15 +134,15 @@ impl Networks for EngineNetworks {
             "encoder_hidden_states".into(),
             Tensor::f32(&states_shape, states.to_vec()),
         );
-        self.predict(&self.unet, inputs, "noise_pred")
+        self.unet.output(inputs, "noise_pred", &self.options)
     }
 
     fn decode(&mut self, latent: &[f32]) -> Result<Vec<f32>, BoxError> {
         let (sample, _) = self.unet_shapes()?;
         let shape = [1, sample[1], sample[2], sample[3]];
-        let name = only_input(&self.decoder, "z")?;
+        let name = only_input(&self.decoder.model, "z")?;
         let inputs = Inputs::from([(name, Tensor::f32(&shape, latent.to_vec()))]);
-        self.predict(&self.decoder, inputs, "image")
+        self.decoder.output(inputs, "image", &self.options)
     }
 }
 
@@ -129,7 +163,7 @@ fn only_input(model: &Model, usual: &str) -> Result<String, BoxError> {
 /// The factors of one adapter by component.
 pub(crate) type Adapter = BTreeMap<String, Factors>;
 
-/// The slot inputs of one component; empty when no adapter touches it.
+/// What goes into the slots of one component, rounded to fp16 where the base's slots are; empty when no adapter touches it.
 pub(crate) fn slots(
     base: &Base,
     component: &str,
@@ -147,8 +181,16 @@ pub(crate) fn slots(
         .get(component)
         .with_context(|| format!("the base has no slots in its {component}"))?;
     let stacked: BTreeMap<String, SlotTensor> = stack(&touching, table)?;
+    let fp16 = base.info.recipe.precision != "fp32";
+    let held = |x: f32| match fp16 {
+        true => half::f16::from_f32(x).to_f32(),
+        false => x,
+    };
     Ok(stacked
         .into_iter()
-        .map(|(name, t)| (name, Tensor::f32(&t.shape, t.data)))
+        .map(|(name, t)| {
+            let data = t.data.into_iter().map(held).collect();
+            (name, Tensor::f32(&t.shape, data))
+        })
         .collect())
 }

@@ -194,3 +194,64 @@ fn a_rank_above_the_slots_is_refused_when_nothing_may_be_lost() {
     let report = json(&succeeds(adapter(&file, &out, &asset).arg("--json")));
     assert_eq!(report["truncated"][0]["rank"], 40);
 }
+
+#[test]
+fn states_draw_what_inputs_draw() {
+    let scratch = tempfile::tempdir().unwrap();
+    let convert = |name: &str, options: &[&str]| {
+        let mut command = gesso();
+        command.arg("convert").arg(support::shapes()).arg("-o");
+        command.arg(scratch.path().join(name)).args(options);
+        command
+    };
+    let state = ["--adapter-io", "state"];
+    refuses(
+        &mut convert("none", &state),
+        &["`--target` is ios16", "iOS 18 and macOS 15"],
+    );
+    succeeds(&mut convert("inputs", &[]));
+    let text = succeeds(convert("states", &state).args(["--target", "ios18"]));
+    for part in [
+        "written once into its states",
+        "unproven until a device has spoken",
+    ] {
+        assert!(text.contains(part), "`{part}` is not in {text}");
+    }
+    let asset = scratch.path().join("sketch.mlmodelcassets");
+    succeeds(&mut adapter(
+        &support::lora("sketch"),
+        &scratch.path().join("inputs"),
+        &asset,
+    ));
+    let pictures = ["inputs", "states"].map(|name| {
+        let file = scratch.path().join(format!("{name}.png"));
+        let mut generate = gesso();
+        generate.arg("generate").arg(scratch.path().join(name));
+        generate.args(["--prompt", "a red circle", "--steps", "2", "--adapter"]);
+        generate.arg(format!("{}:0.7", asset.display()));
+        succeeds(generate.arg("-o").arg(&file));
+        std::fs::read(file).unwrap()
+    });
+    assert!(pictures[0] == pictures[1]);
+    let mut verify = gesso();
+    verify
+        .arg("verify")
+        .arg(scratch.path().join("states"))
+        .arg("--against");
+    verify
+        .arg(support::shapes())
+        .args(["--json", "--steps", "0", "--components", "unet"]);
+    verify
+        .arg("--adapter")
+        .arg(&asset)
+        .arg("--lora")
+        .arg(support::lora("sketch"));
+    let report = json(&succeeds(&mut verify));
+    assert_eq!(report["losses"][0]["name"], "UnetAdaptable");
+    assert!(
+        report["losses"][0]["snr_db"].as_f64().unwrap() >= 60.0,
+        "{report}"
+    );
+    let info = std::fs::read_to_string(scratch.path().join("states/gesso.json")).unwrap();
+    assert_eq!(json(&info)["recipe"]["adapter_io"], "state");
+}

@@ -35,6 +35,8 @@ pub struct Built {
     pub function: Function,
     /// Inputs in the order of the function's inputs.
     pub inputs: Vec<Feature>,
+    /// States; their elements are zero until an app writes them.
+    pub states: Vec<Feature>,
     /// Outputs in the order of the block's outputs.
     pub outputs: Vec<Feature>,
     /// Tensors that are not in the checkpoint, by External key (with its prefix `generated:`), in row-major order.

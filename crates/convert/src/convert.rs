@@ -9,7 +9,7 @@ use crate::merged::Merged;
 use crate::metadata::{self, Facts};
 use crate::parts::{Parts, build, component};
 use crate::place::Bits;
-use crate::recipe::{Part, Recipe};
+use crate::recipe::{AdapterIo, Part, Recipe};
 use crate::report::{BakedReport, PackageReport, Report, SlotsReport};
 use crate::slots::SlotTable;
 use crate::{Error, Result};
@@ -57,7 +57,9 @@ fn plan(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<Planned> {
     let mut matched = BTreeSet::new();
     let mut bits = BTreeMap::new();
     for (&part, built) in &parts.plain {
-        bits.insert(part, recipe.plan(part, built, &mut matched)?);
+        let plan = recipe.plan(part, built, &mut matched)?;
+        recipe.check_palettes(part, &plan)?;
+        bits.insert(part, plan);
     }
     match recipe
         .palettize
@@ -138,6 +140,7 @@ fn convert_in(
                     sites: recipe.adapter_sites.word().into(),
                     modules: table.modules().len(),
                     rank: table.rank(),
+                    io: recipe.adapter_io.word().into(),
                     bytes: slot_bytes(twin, table),
                 });
                 slots.insert(component(part).as_str().to_string(), SlotsInfo::from(table));
@@ -147,6 +150,11 @@ fn convert_in(
         report.packages.push(summary);
     }
     report.losses = losses(&report.packages);
+    if recipe.adapter_io == AdapterIo::State {
+        report.notes.push(
+            "adapter slots as states are unproven until a device has spoken: the engine runs them and coremltools reads them".into(),
+        );
+    }
     let tokenizer = copy_tokenizer(checkpoint, dir)?;
     if !tokenizer && recipe.parts.contains(&Part::TextEncoder) {
         report.notes.push(
@@ -188,11 +196,12 @@ fn losses(packages: &[PackageReport]) -> BTreeMap<String, Losses> {
     Losses::by_component(tensors.filter_map(|t| Some((t.key.as_str(), t.merge?))))
 }
 
-/// Bytes of the inputs `adapter_W` of `built`.
+/// Bytes of the inputs or states `adapter_W` of `built`.
 fn slot_bytes(built: &Built, table: &SlotTable) -> u64 {
     let widths = table.widths();
     let of = |f: &&Feature| widths.keys().any(|&w| f.name == SlotTable::input_name(w));
-    let bytes = built.inputs.iter().filter(of).map(|feature| {
+    let features = built.inputs.iter().chain(&built.states);
+    let bytes = features.filter(of).map(|feature| {
         let size = (feature.dtype.bits() / 8) as u64;
         feature
             .shape
@@ -274,6 +283,8 @@ fn recipe_info(recipe: &Recipe, parts: &Parts, loras: &[BakedReport]) -> RecipeI
         height: parts.height,
         adapter_rank: recipe.adapter_rank,
         adapter_sites: recipe.slots().map(|s| s.sites.word().into()),
+        adapter_io: (recipe.adapter_io != AdapterIo::Input)
+            .then(|| recipe.adapter_io.word().into()),
         palettize: recipe
             .palettize
             .iter()

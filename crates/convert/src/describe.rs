@@ -5,7 +5,7 @@ use crate::{Error, Result};
 use gesso_coreml::proto::specification::array_feature_type::{ArrayDataType, DefaultOptionalValue};
 use gesso_coreml::proto::specification::{
     ArrayFeatureType, FeatureDescription, FeatureType, Metadata, Model, ModelDescription,
-    feature_type, model,
+    StateFeatureType, feature_type, model, state_feature_type,
 };
 use gesso_mil::{DType, Function, Program};
 use std::collections::BTreeMap;
@@ -58,6 +58,7 @@ pub(crate) fn model(function: Function, built: &Built, about: &About) -> Result<
         description: Some(ModelDescription {
             input: built.inputs.iter().map(feature).collect(),
             output: built.outputs.iter().map(feature).collect(),
+            state: built.states.iter().map(state).collect(),
             metadata: Some(Metadata {
                 short_description: about.short_description.clone(),
                 version_string: about.version.clone(),
@@ -72,25 +73,41 @@ pub(crate) fn model(function: Function, built: &Built, about: &About) -> Result<
     })
 }
 
+fn state(feature: &Feature) -> FeatureDescription {
+    FeatureDescription {
+        name: feature.name.clone(),
+        short_description: feature.description.clone(),
+        r#type: Some(FeatureType {
+            is_optional: false,
+            r#type: Some(feature_type::Type::StateType(StateFeatureType {
+                r#type: Some(state_feature_type::Type::ArrayType(array(feature, None))),
+            })),
+        }),
+    }
+}
+
 pub(crate) fn feature(feature: &Feature) -> FeatureDescription {
-    let data_type = match feature.dtype {
-        DType::Fp16 => ArrayDataType::Float16,
-        DType::Int32 => ArrayDataType::Int32,
-        _ => ArrayDataType::Float32,
-    };
+    let default = feature.default.map(DefaultOptionalValue::FloatDefaultValue);
     FeatureDescription {
         name: feature.name.clone(),
         short_description: feature.description.clone(),
         r#type: Some(FeatureType {
             is_optional: feature.default.is_some(),
-            r#type: Some(feature_type::Type::MultiArrayType(ArrayFeatureType {
-                shape: feature.shape.iter().map(|&d| d as i64).collect(),
-                data_type: data_type as i32,
-                shape_flexibility: None,
-                default_optional_value: feature
-                    .default
-                    .map(DefaultOptionalValue::FloatDefaultValue),
-            })),
+            r#type: Some(feature_type::Type::MultiArrayType(array(feature, default))),
         }),
+    }
+}
+
+fn array(feature: &Feature, default: Option<DefaultOptionalValue>) -> ArrayFeatureType {
+    let data_type = match feature.dtype {
+        DType::Fp16 => ArrayDataType::Float16,
+        DType::Int32 => ArrayDataType::Int32,
+        _ => ArrayDataType::Float32,
+    };
+    ArrayFeatureType {
+        shape: feature.shape.iter().map(|&d| d as i64).collect(),
+        data_type: data_type as i32,
+        shape_flexibility: None,
+        default_optional_value: default,
     }
 }

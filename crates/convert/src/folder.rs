@@ -84,6 +84,9 @@ pub struct RecipeInfo {
     /// Which modules have slots: `attention`, `attention+ff` or `all`; absent without slots.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub adapter_sites: Option<String>,
+    /// `state` when the slots are states that an app writes once; absent when they are inputs.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub adapter_io: Option<String>,
     /// Overrides of the palettization rule, pattern and bits, in order.
     pub palettize: Vec<(String, u8)>,
     /// LoRAs merged into the weights.

@@ -23,6 +23,7 @@ pub mod report;
 pub mod retrofit;
 pub mod slots;
 pub mod source;
+mod states;
 mod tree;
 
 pub use compile::{compile_opened, compile_package, decompile_package};

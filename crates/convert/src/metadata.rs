@@ -5,7 +5,7 @@ use crate::built::Built;
 use crate::describe::About;
 use crate::family::{Attention, Precision};
 use crate::parts::component;
-use crate::recipe::{Origin, Part, Recipe};
+use crate::recipe::{AdapterIo, Origin, Part, Recipe};
 use crate::{Error, Result};
 use gesso_weights::{Checkpoint, Component};
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,6 +86,9 @@ impl Facts<'_> {
                 "gesso.adapter_sites",
                 self.recipe.adapter_sites.word().into(),
             );
+            if self.recipe.adapter_io != AdapterIo::Input {
+                put("gesso.adapter_io", self.recipe.adapter_io.word().into());
+            }
             let rows = serde_json::to_string(table.rows()).map_err(|e| Error::Json {
                 file: "gesso.rows".into(),
                 reason: e.to_string(),

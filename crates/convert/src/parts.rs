@@ -4,8 +4,9 @@ use crate::built::Built;
 use crate::family::sd1::{
     TextOptions, UnetOptions, VaeOptions, text_encoder, unet, vae_decoder, vae_encoder,
 };
-use crate::recipe::{Part, Recipe};
+use crate::recipe::{AdapterIo, Part, Recipe};
 use crate::slots::SlotOptions;
+use crate::states::as_states;
 use crate::{Error, Result};
 use gesso_weights::{Checkpoint, Component};
 use std::collections::BTreeMap;
@@ -72,7 +73,10 @@ pub(crate) fn build(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<Parts> {
         if part.is_adaptable()
             && let Some(slots) = recipe.slots()
         {
-            let twin = builder.build(part, Some(slots))?;
+            let mut twin = builder.build(part, Some(slots))?;
+            if recipe.adapter_io == AdapterIo::State {
+                twin = as_states(twin)?;
+            }
             parts.adaptable.insert(part, twin);
         }
     }

@@ -63,6 +63,36 @@ pub struct Override {
     pub bits: u8,
 }
 
+/// Oldest system that the packages must load on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Target {
+    /// iOS 16, macOS 13.
+    #[default]
+    Ios16,
+    /// iOS 18, macOS 15: states are possible. What does not need them stays as it is for iOS 16.
+    Ios18,
+}
+
+/// How an app hands adapters to an adaptable package.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AdapterIo {
+    /// As optional inputs that are bound at each prediction.
+    #[default]
+    Input,
+    /// As states that are written once.
+    State,
+}
+
+impl AdapterIo {
+    /// The word in files and options: `input` or `state`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::State => "state",
+        }
+    }
+}
+
 /// Names that go into the metadata of every package.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
@@ -89,6 +119,10 @@ pub struct Recipe {
     pub adapter_rank: usize,
     /// Which modules have slots.
     pub adapter_sites: Sites,
+    /// How an app hands the factors over.
+    pub adapter_io: AdapterIo,
+    /// Oldest system that the packages must load on.
+    pub target: Target,
     /// LoRAs to be merged into the weights, before palettization.
     pub loras: Vec<Baked>,
     /// Exceptions from the palettization rule; the last match counts.
@@ -108,6 +142,8 @@ impl Default for Recipe {
             attention: Attention::SplitEinsum,
             adapter_rank: DEFAULT_ADAPTER_RANK,
             adapter_sites: Sites::default(),
+            adapter_io: AdapterIo::default(),
+            target: Target::default(),
             loras: Vec::new(),
             palettize: Vec::new(),
             parts: Part::ALL.into(),
@@ -147,6 +183,9 @@ impl Recipe {
                 self.adapter_rank.to_string(),
             );
         }
+        if self.adapter_io == AdapterIo::State {
+            self.check_states()?;
+        }
         if let Some((width, height)) = self.size
             && (width == 0 || height == 0 || width % 8 != 0 || height % 8 != 0)
         {
@@ -172,6 +211,55 @@ impl Recipe {
             return refuse("the list of components", "at least one", "empty".into());
         }
         Ok(())
+    }
+
+    /// Errors: [`Error::Recipe`] for what states do not go with.
+    fn check_states(&self) -> Result<()> {
+        let refuse = |option: &str, expected: &str, found: &str| {
+            Err(Error::Recipe {
+                option: option.into(),
+                expected: format!("{expected} with `--adapter-io state`"),
+                found: found.into(),
+            })
+        };
+        if self.target == Target::Ios16 {
+            return refuse(
+                "`--target`",
+                "`ios18` (states exist from iOS 18 and macOS 15 on)",
+                "ios16",
+            );
+        }
+        if self.precision == Precision::Fp32 {
+            return refuse(
+                "`--precision`",
+                "`fp16` (Core ML's states are fp16)",
+                "fp32",
+            );
+        }
+        if self.adapter_rank == 0 {
+            return refuse("`--adapter-rank`", "a multiple of 32", "0");
+        }
+        Ok(())
+    }
+
+    /// Refuses palettes in packages with states: from iOS 18 on a palette has another form in the program and in the weight file,
+    /// which is not written, and the plain package's cannot be shared.
+    ///
+    /// Errors: [`Error::Recipe`].
+    pub(crate) fn check_palettes(&self, part: Part, plan: &Bits) -> Result<()> {
+        let first = plan.iter().find(|(_, bits)| **bits < 16);
+        match first {
+            Some((tensor, bits)) if part.is_adaptable() && self.adapter_io == AdapterIo::State => {
+                Err(Error::Recipe {
+                    option: format!("the number of bits of `{tensor}`"),
+                    expected:
+                        "16 with `--adapter-io state` (palettes of programs for iOS 18 are not written)"
+                            .into(),
+                    found: bits.to_string(),
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Bits per weight of the tensors of `built` that get a palette. By rule these are weights of `conv` and `linear` with more

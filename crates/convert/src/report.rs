@@ -91,7 +91,9 @@ pub struct SlotsReport {
     pub modules: usize,
     /// Rank R of every row.
     pub rank: usize,
-    /// Bytes of all its inputs `adapter_W`: what an app binds at each prediction.
+    /// `input` for optional inputs, `state` for states.
+    pub io: String,
+    /// Bytes of all its inputs or states `adapter_W`: what an app binds at each prediction, or writes once.
     pub bytes: u64,
 }
 

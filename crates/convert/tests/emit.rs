@@ -81,6 +81,7 @@ fn built(dtype: DType, slots: bool) -> Built {
         inputs.push(feature("adapter_64", &[1, 64, 1, 1], Some(0.0)));
     }
     Built {
+        states: Vec::new(),
         outputs: vec![feature(&b.name, &[1, 64, 1, 4], None)],
         function: g.finish(&[b]),
         inputs,

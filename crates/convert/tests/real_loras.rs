@@ -83,6 +83,7 @@ fn base() -> FolderInfo {
             height: 512,
             adapter_rank: 32,
             adapter_sites: None,
+            adapter_io: None,
             palettize: Vec::new(),
             loras: Vec::new(),
         },

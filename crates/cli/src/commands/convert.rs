@@ -8,7 +8,7 @@ use crate::table::{self, Table};
 use crate::{Outcome, loss, selftest, source};
 use anyhow::{Context, bail, ensure};
 use gesso_convert::family::{Attention, Precision};
-use gesso_convert::recipe::{Origin, Override};
+use gesso_convert::recipe::{AdapterIo, Origin, Override, Target as SystemTarget};
 use gesso_convert::report::SlotsReport;
 use gesso_convert::slots::Sites;
 use gesso_convert::{Recipe, Report, compile_opened, convert};
@@ -189,6 +189,14 @@ fn recipe(options: &Convert, checkpoint: &Checkpoint) -> anyhow::Result<Recipe> 
         size: options.size.as_deref().map(source::size).transpose()?,
         adapter_rank: options.adapter_rank,
         adapter_sites: sites(options)?,
+        adapter_io: match options.adapter_io {
+            args::AdapterIo::Input => AdapterIo::Input,
+            args::AdapterIo::State => AdapterIo::State,
+        },
+        target: match options.target {
+            args::Target::Ios16 => SystemTarget::Ios16,
+            args::Target::Ios18 => SystemTarget::Ios18,
+        },
         loras: source::baked(&options.lora, checkpoint, &options.ignore)?,
         palettize: options
             .palettize
@@ -228,8 +236,12 @@ impl From<AdapterSites> for Sites {
 
 /// What an app binds for the slots of one package.
 fn bound(slots: &SlotsReport) -> String {
+    let how = match slots.io.as_str() {
+        "state" => "written once into its states",
+        _ => "bound at each prediction with adapters",
+    };
     format!(
-        "`{}` has them in {} modules ({}) at rank {}: {} bound at each prediction with adapters",
+        "`{}` has them in {} modules ({}) at rank {}: {} {how}",
         slots.package,
         slots.modules,
         slots.sites,

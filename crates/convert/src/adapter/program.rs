@@ -88,6 +88,7 @@ pub(crate) fn build(factors: &ComponentFactors) -> Result<Built> {
             default: Some(1.0),
             description: "Factor on the rows of the up factors.".into(),
         }],
+        states: Vec::new(),
         outputs: features,
         generated,
         slots: None,

@@ -53,6 +53,7 @@ impl Graph {
         let built = Built {
             function: self.builder.finish(&self.returned),
             inputs: self.inputs,
+            states: Vec::new(),
             outputs: self.outputs,
             generated: self.generated,
             slots: None,

@@ -8,13 +8,13 @@ use gesso_convert::merged::Baked;
 use gesso_convert::slots::{Role, SlotTable};
 use gesso_engine::{Compute, Model, RunOptions, Tensor};
 
-type Values = BTreeMap<String, Tensor>;
+pub(crate) type Values = BTreeMap<String, Tensor>;
 
 pub(crate) fn load(path: &Path) -> Model {
     Model::load(&Package::open(path).unwrap()).unwrap()
 }
 
-fn run(path: &Path, inputs: &Values, compute: Compute) -> Values {
+pub(crate) fn run(path: &Path, inputs: &Values, compute: Compute) -> Values {
     let options = RunOptions {
         compute,
         check_finite: true,
@@ -36,7 +36,7 @@ fn noise(n: usize, seed: usize) -> Vec<f32> {
         .collect()
 }
 
-fn unet_inputs() -> Values {
+pub(crate) fn unet_inputs() -> Values {
     BTreeMap::from([
         (
             "sample".into(),
@@ -50,7 +50,7 @@ fn unet_inputs() -> Values {
     ])
 }
 
-fn text_inputs() -> Values {
+pub(crate) fn text_inputs() -> Values {
     let mut ids = vec![653.0; 77];
     ids[..4].copy_from_slice(&[652.0, 301.0, 12.0, 40.0]);
     BTreeMap::from([("input_ids".into(), Tensor::f32(&[1, 77], ids))])
@@ -70,7 +70,7 @@ pub(crate) fn predicted(asset: &Asset, dir: &Path, component: &str, scale: Optio
     asset.factors(component, outputs).unwrap()
 }
 
-fn asset(name: &str, checkpoint: &Checkpoint, base: &FolderInfo, dir: &Path) -> Asset {
+pub(crate) fn asset(name: &str, checkpoint: &Checkpoint, base: &FolderInfo, dir: &Path) -> Asset {
     let file = dir.join(format!("{name}.mlmodelcassets"));
     let options = AdapterOptions::default();
     write_adapter(&lora(name, checkpoint), base, &options, &file, &mut Silent).unwrap();

@@ -10,6 +10,7 @@ mod golden_loras;
 mod losses;
 mod merge;
 mod recipe;
+mod states;
 
 use gesso_convert::folder::FolderInfo;
 use gesso_convert::{Recipe, Report, Silent, convert};

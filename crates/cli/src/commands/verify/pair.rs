@@ -4,7 +4,7 @@ use super::layers::{Comparer, Layers, Pairing, sides};
 use super::ranges::{Meter, Ranges};
 use crate::base::shape;
 use crate::measure::Loss;
-use crate::networks::Inputs;
+use crate::networks::{Inputs, with_states};
 use anyhow::{Context, bail};
 use gesso_engine::{Data, Error, Feature, Model, RunOptions, Seen, Tap, Taps, Tensor};
 use gesso_mil::DType;
@@ -204,8 +204,9 @@ fn predicted(
             }),
         });
     }
+    let (inputs, mut state) = with_states(model, inputs.clone())?;
     let start = Instant::now();
-    let mut results = model.predict(None, inputs, &options)?;
+    let mut results = model.predict_with_state(None, &inputs, &mut state, &options)?;
     let mut found = Found {
         seconds: start.elapsed().as_secs_f64(),
         layers: compare.map(|c| c.finish()),
