@@ -117,7 +117,9 @@ enum ByteRuns {
         at += 1
       }
     }
-    return String(validating: plain, as: UTF8.self).map { Array($0.unicodeScalars) }
+    // Decoding repairs what is no UTF-8; then the bytes differ.
+    let text = String(decoding: plain, as: UTF8.self)
+    return text.utf8.elementsEqual(plain) ? Array(text.unicodeScalars) : nil
   }
 
   private static func surrogatePair(_ bytes: [UInt8], _ at: Int) -> Unicode.Scalar? {

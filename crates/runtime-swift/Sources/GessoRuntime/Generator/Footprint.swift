@@ -6,6 +6,11 @@ import Foundation
 
 /// Memory that this process owns.
 enum Footprint {
+  #if canImport(Darwin)
+    /// This task; the C macro's variable is not safe to read in Swift 6.
+    private static let task = task_self_trap()
+  #endif
+
   /// Bytes now: the physical footprint on Apple's systems, which decides when an app is ended; anonymous memory on
   /// Linux. 0 where it cannot be told.
   static var bytes: UInt64 {
@@ -14,7 +19,7 @@ enum Footprint {
       var count = mach_msg_type_number_t(MemoryLayout<task_vm_info_data_t>.size / MemoryLayout<natural_t>.size)
       let status = withUnsafeMutablePointer(to: &info) { pointer in
         pointer.withMemoryRebound(to: integer_t.self, capacity: Int(count)) {
-          task_info(mach_task_self_, task_flavor_t(TASK_VM_INFO), $0, &count)
+          task_info(task, task_flavor_t(TASK_VM_INFO), $0, &count)
         }
       }
       return status == KERN_SUCCESS ? info.phys_footprint : 0

@@ -3,7 +3,7 @@ import Foundation
 /// The conditions of this device: heat and Low Power Mode on Apple's systems, memory warnings and the background on iOS.
 /// Elsewhere they never change.
 public final class SystemConditions: DeviceConditionsSource {
-  private struct Change {
+  private struct Change: Sendable {
     let name: Notification.Name
     let apply: @Sendable (inout DeviceConditions) -> Void
   }
@@ -68,8 +68,8 @@ public final class SystemConditions: DeviceConditionsSource {
 
     private static var changes: [Change] {
       var changes = [
-        Change(name: ProcessInfo.thermalStateDidChangeNotification) { refresh(&$0) },
-        Change(name: .NSProcessInfoPowerStateDidChange) { refresh(&$0) },
+        Change(name: ProcessInfo.thermalStateDidChangeNotification) { Self.refresh(&$0) },
+        Change(name: .NSProcessInfoPowerStateDidChange) { Self.refresh(&$0) },
       ]
       #if canImport(UIKit)
         // The names are written out: UIKit's constants belong to the main actor, and this source does not.
