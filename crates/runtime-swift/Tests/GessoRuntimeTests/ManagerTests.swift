@@ -115,6 +115,38 @@ final class ManagerTests: XCTestCase {
     _ = try await manager.compileAndSaveLoRA(at: asset)
   }
 
+  func testOneOfSeveralCallersMayCancel() async throws {
+    let folder = try TemporaryFolder()
+    let (manager, compiler) = manager(folder) { options in
+      let compile = options.compile
+      options.compile = {
+        let made = try await compile($0)
+        // Not to be stopped, like Core ML.
+        await Task.detached { try? await Task.sleep(for: .milliseconds(150)) }.value
+        return made
+      }
+    }
+    let asset = try TestAsset(name: "a", components: ["unet"]).written(to: folder)
+    let one = Task { try await manager.compileAndSaveLoRA(at: asset) }
+    let other = Task { try await manager.compileAndSaveLoRA(at: asset) }
+    try await Task.sleep(for: .milliseconds(50))
+    one.cancel()
+    let url = try await other.value
+    do {
+      _ = try await one.value
+      XCTFail("it was not cancelled")
+    } catch { XCTAssert(error is CancellationError, "\(error)") }
+    XCTAssertEqual(compiler.compiled.count, 1)
+    try await manager.remove(url)
+    let last = Task { try await manager.compileAndSaveLoRA(at: asset) }
+    try await Task.sleep(for: .milliseconds(50))
+    last.cancel()
+    // Comes while the work is being stopped.
+    let again = try await manager.compileAndSaveLoRA(at: asset)
+    XCTAssertEqual(again, url)
+    XCTAssertEqual(compiler.compiled.count, 3)
+  }
+
   func testDamagedEntriesAreMadeAgain() async throws {
     let folder = try TemporaryFolder()
     let (manager, compiler) = manager(folder)
@@ -183,6 +215,29 @@ final class ManagerTests: XCTestCase {
     }
   }
 
+  func testModelsThatWereGivenOutStay() async throws {
+    let folder = try TemporaryFolder()
+    let (manager, compiler) = manager(folder) { $0.capacity = 1 }
+    let asset = try TestAsset(name: "a", components: ["unet"]).written(to: folder)
+    let package = folder.url.appendingPathComponent("Base.mlpackage")
+    for (name, bytes) in TestAsset(name: "b", components: ["x"]).members where name.hasPrefix("x.mlpackage/") {
+      let file = package.appendingPathComponent(String(name.dropFirst("x.mlpackage/".count)))
+      try FileManager.default.createDirectory(at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
+      try bytes.write(to: file)
+    }
+    let base = try await manager.compileAndSaveLoRA(at: package)
+    _ = try await manager.compileAndSaveLoRA(at: asset)
+    let again = try await manager.compileAndSaveLoRA(at: package)
+    XCTAssertEqual(again, base)
+    XCTAssertEqual(compiler.compiled, ["Base.mlpackage", "unet.mlpackage"])
+    try await manager.prune()
+    let kinds = try await manager.contents.map(\.kind)
+    XCTAssertEqual(kinds, [.package])
+    try await manager.prune(to: 1)
+    let rest = try await manager.contents
+    XCTAssertEqual(rest, [])
+  }
+
   func testPolicies() async throws {
     let folder = try TemporaryFolder()
     let unsigned = try TestAsset(name: "a", components: ["unet"]).written(to: folder)
@@ -197,6 +252,13 @@ final class ManagerTests: XCTestCase {
     _ = try await manager.compileAndSaveLoRA(at: signed)
     await refused(manager, unsigned) { $0 == .unsigned(file: unsigned.path) }
     await refused(manager, forged) { $0 == .badSignature(file: forged.path) }
+    // Entries of an earlier policy as well.
+    let (lax, _) = self.manager(folder)
+    let entry = try await lax.compileAndSaveLoRA(at: unsigned)
+    do {
+      _ = try await manager.adapter(at: entry)
+      XCTFail("the entry was taken")
+    } catch GessoError.unsigned {}
     let (small, _) = self.manager(folder) { $0.mostAssetBytes = 100 }
     await refused(small, signed) { if case .tooLarge(signed.path, 100, _) = $0 { true } else { false } }
     let newer = try TestAsset(name: "d", components: ["unet"], minReader: 99).written(to: folder)

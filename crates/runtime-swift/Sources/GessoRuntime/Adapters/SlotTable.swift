@@ -47,9 +47,10 @@ public struct SlotTable: Sendable, Equatable {
     }
     let rows: [SlotRow]
     do {
-      rows = try JSONDecoder().decode([SlotRow].self, from: Data(text.utf8))
-    } catch let error as DecodingError {
-      throw GessoError.manifest(file: name, reason: "`gesso.rows`: \(error.sentence)")
+      rows = try JSONText.decode([SlotRow].self, from: Data(text.utf8))
+    } catch {
+      let reason = (error as? JSONText.Problem)?.reason ?? (error as? DecodingError)?.sentence ?? "\(error)"
+      throw GessoError.manifest(file: name, reason: "`gesso.rows`: \(reason)")
     }
     try self.init(component: component, rank: rank, rows: rows, file: name)
     if let hash = metadata["gesso.layout_hash"], hash != layoutHash {

@@ -28,6 +28,11 @@ enum AssetManifest: Sendable {
         throw refuse(error.localizedDescription)
       }
     }
+    do {
+      try JSONText.check(bytes)
+    } catch let problem as JSONText.Problem {
+      throw refuse("it is not JSON: \(problem.reason) (byte \(problem.byte))")
+    }
     let stamp = try decode(Stamp.self)
     let isAdapter = stamp.kind == AdapterManifest.kind
     guard isAdapter || stamp.kind == DeltaManifest.kind else {

@@ -37,7 +37,8 @@ extension ModelManager {
 
   /// Removes leftovers, downloads and damaged entries, then the least recently used entries until the rest takes at most `bytes`.
   ///
-  /// - Parameter bytes: Bytes that may stay; nil is the manager's capacity. 0 empties the cache.
+  /// - Parameter bytes: Bytes that may stay; nil is the manager's capacity, which models that it gave out are not part of.
+  ///   0 empties the cache.
   /// - Throws: ``GessoError/readOnly(path:)``, ``GessoError/io(path:reason:)``.
   public func prune(to bytes: Int? = nil) async throws {
     try await prepare()
@@ -56,13 +57,14 @@ extension ModelManager {
       }.count
     }
     statistics.rebuilt += damaged
-    try await enforce(bytes ?? options.capacity, keeping: nil)
+    try await enforce(bytes ?? options.capacity, besides: bytes == nil ? given : [], keeping: nil)
   }
 
-  /// Takes the least recently used entries away until the rest takes at most `bytes`; `key` stays.
-  func enforce(_ bytes: Int, keeping key: String?) async throws {
+  /// Takes the least recently used entries away until the rest takes at most `bytes`; `key` stays, and those of
+  /// `others` neither go nor count.
+  func enforce(_ bytes: Int, besides others: Set<String>, keeping key: String?) async throws {
     var total = 0
-    for entry in try await contents {
+    for entry in try await contents where !others.contains(entry.url.lastPathComponent) {
       total += entry.bytes
       guard total > bytes, entry.url.lastPathComponent != key else { continue }
       total -= entry.bytes

@@ -30,6 +30,7 @@ extension ModelManager {
     let application = DeltaApplication(base: base, files: files, delta: source, manifest: manifest)
     let key = try await offload { try application.key }
     let step = options.beforeStep
+    given.insert(key)
     return try await entry(key) { staging in
       let target = staging.appendingPathComponent("entry", isDirectory: true)
       step("apply")
@@ -185,7 +186,7 @@ private struct DeltaApplication: Sendable {
   /// `gesso.json` with the delta in `deltas`.
   private func record(_ from: URL, _ to: URL) throws {
     let bytes = try onFiles(from) { try Data(contentsOf: from) }
-    guard var info = try? JSONSerialization.jsonObject(with: bytes) as? [String: Any] else {
+    guard (try? JSONText.check(bytes)) != nil, var info = try? JSONSerialization.jsonObject(with: bytes) as? [String: Any] else {
       throw GessoError.manifest(file: from.path, reason: "`gesso.json` is not a JSON object")
     }
     let loras = manifest.loras.map { lora -> [String: Any] in

@@ -17,7 +17,8 @@ public actor ModelManager {
   public struct Options: Sendable {
     /// The cache's folder; nil is `Gesso` in the user's caches folder. One folder may serve several processes.
     public var root: URL?
-    /// Bytes that entries may take before the least recently used ones go: 2 GiB.
+    /// Bytes that entries may take before the least recently used ones go: 2 GiB. Models of a base, and bases with a delta, that
+    /// this manager gave out stay and do not count.
     public var capacity: Int = 2 << 30
     /// Most bytes of an asset: 1 GiB. Packages alone, which are an app's own, have no limit.
     public var mostAssetBytes: Int = 1 << 30
@@ -68,6 +69,8 @@ public actor ModelManager {
   private var isPrepared = false
   /// What is being made or downloaded, by key.
   var jobs: [String: SharedJob] = [:]
+  /// Entries that an app may be about to load, by key.
+  var given: Set<String> = []
   /// By path what the files of an entry looked like when their hashes were compared last.
   private var checked: [String: String] = [:]
 
@@ -95,6 +98,7 @@ public actor ModelManager {
       try asset.asset.verify()
       return asset
     }
+    if asset.asset.manifest == nil { given.insert(asset.asset.key) }
     return try await entry(asset.asset.key) { try await self.compiled(asset, into: $0) }
   }
 
@@ -146,7 +150,7 @@ public actor ModelManager {
     checked[url.path] = try? Seal.fingerprint(of: url)
     folder.touch(key)
     // The entry is there even when others cannot go.
-    try? await enforce(options.capacity, keeping: key)
+    try? await enforce(options.capacity, besides: given, keeping: key)
     return url
   }
 

@@ -58,7 +58,7 @@ struct Seal: Codable, Equatable, Sendable {
     guard let file = try? InputFile(folder.appendingPathComponent(Self.fileName)), file.size <= 16 << 20,
       let bytes = try? file.bytes(at: 0, count: file.size)
     else { throw damaged("it has no `\(Self.fileName)`") }
-    guard let seal = try? JSONDecoder().decode(Seal.self, from: Data(bytes)), seal.schema == Self.form else {
+    guard let seal = try? JSONText.decode(Seal.self, from: Data(bytes)), seal.schema == Self.form else {
       throw damaged("its `\(Self.fileName)` is not of this version")
     }
     self = seal
