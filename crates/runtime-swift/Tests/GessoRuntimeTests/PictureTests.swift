@@ -158,4 +158,31 @@ final class PictureTests: XCTestCase {
     let made = try await generator.generate(stored.request)
     XCTAssertLessThanOrEqual(try XCTUnwrap(levels(made.image, try stored.image())), 1)
   }
+
+  /// The UNet's slots as states: the picture of `gesso generate` with the same folder, and the base again afterwards.
+  func testSlotsThatAreStates() async throws {
+    let files = FileManager.default
+    let folder = files.temporaryDirectory.appendingPathComponent("StateBase-\(UUID().uuidString)")
+    try files.createDirectory(at: folder, withIntermediateDirectories: true)
+    let states = fixtures.appendingPathComponent("swift/states")
+    for (name, from) in [
+      ("gesso.json", states), ("UnetAdaptable.mlpackage", states), ("TextEncoder.mlpackage", shapesBase),
+      ("VAEDecoder.mlpackage", shapesBase), ("vocab.json", shapesBase), ("merges.txt", shapesBase),
+    ] { try files.copyItem(at: from.appendingPathComponent(name), to: folder.appendingPathComponent(name)) }
+    let stored = try XCTUnwrap(try StoredPicture.all().first { $0.file == "sketch.png" })
+    let generator = ImageGenerator(options: calmOptions(), manager: sharedManager)
+    try await generator.loadBaseModel(modelURL: folder)
+    let styled = try await generator.generate(stored.request)
+    let want = try PNG.image(Data(contentsOf: states.appendingPathComponent("sketch.png")))
+    XCTAssertLessThanOrEqual(try XCTUnwrap(levels(styled.image, want)), 1)
+    var request = try stored.request
+    request.adapters = []
+    let plain = try await generator.generate(request)
+    XCTAssertNotEqual(plain.image, styled.image)
+    request.adapters = [AdapterUse(asset("sketch"), strength: 0)]
+    let zero = try await generator.generate(request)
+    XCTAssertEqual(zero.latents, plain.latents)
+    let again = try await generator.generate(stored.request)
+    XCTAssertEqual(again.latents, styled.latents)
+  }
 }

@@ -15,6 +15,8 @@ import Foundation
 public final class SlotInputs {
   /// The model's slots.
   public let table: SlotTable
+  /// Whether the slots are states of the model instead of inputs: then ``write(to:)`` puts them there.
+  public let areStates: Bool
   /// What is in the slots.
   public private(set) var fused = AdapterSet()
   private let name: String
@@ -35,16 +37,21 @@ public final class SlotInputs {
     let description = model.modelDescription
     let table = try SlotTable(of: description, name: name)
     var types: [Int: MLMultiArrayDataType] = [:]
+    var areStates = false
     for width in table.widths.keys {
-      let input = SlotTable.inputName(width)
-      types[width] = description.inputDescriptionsByName[input]?.multiArrayConstraint?.dataType
+      guard let declared = Declared(SlotTable.inputName(width), of: description) else { continue }
+      types[width] = declared.type
+      areStates = areStates || declared.isState
     }
-    try self.init(table: table, types: types, name: name, sourceHash: sourceHash)
+    try self.init(table: table, types: types, areStates: areStates, name: name, sourceHash: sourceHash)
   }
 
   /// Slots of this table, whose inputs have these dtypes by width.
-  init(table: SlotTable, types: [Int: MLMultiArrayDataType], name: String, sourceHash: String?) throws {
+  init(
+    table: SlotTable, types: [Int: MLMultiArrayDataType], areStates: Bool = false, name: String, sourceHash: String?
+  ) throws {
     self.table = table
+    self.areStates = areStates
     self.types = types
     self.name = name
     self.sourceHash = sourceHash
@@ -56,6 +63,7 @@ public final class SlotInputs {
   /// The inputs to give with every prediction, by name; none when nothing is in the slots, which the model takes for zeros.
   public var features: [String: MLFeatureValue] {
     var features: [String: MLFeatureValue] = [:]
+    if areStates { return features }
     for (width, array) in arrays where filled[width] != nil {
       features[SlotTable.inputName(width)] = MLFeatureValue(multiArray: array)
     }
@@ -90,6 +98,30 @@ public final class SlotInputs {
     }
     filled = [:]
     fused = AdapterSet()
+  }
+
+  /// Writes what is in the slots into a state of the model, for predictions that use that state.
+  ///
+  /// - Throws: ``GessoError/factors(adapter:tensor:expected:found:)`` for a state of another model.
+  @available(iOS 18, macOS 15, *)
+  public func write(to state: MLState) throws {
+    for width in table.widths.keys.sorted() {
+      let source = try arrays[width] ?? zeros(width)
+      let tensor = SlotTable.inputName(width)
+      try state.withMultiArray(for: tensor) { target in
+        guard target.shape == source.shape, target.dataType == source.dataType, target.strides.last == 1 else {
+          throw GessoError.factors(
+            adapter: name, tensor: tensor, expected: table.shape(width), found: target.shape.map(\.intValue))
+        }
+        eachVector(of: source, width) { from in
+          eachVector(of: target, width) { to in
+            for index in 0..<(table.widths[width] ?? 0) * table.rank {
+              to(index).copyMemory(from: UnsafeRawBufferPointer(from(index)))
+            }
+          }
+        }
+      }
+    }
   }
 
   /// Runs `body` with adapters in the slots, and puts back what was there.

@@ -58,7 +58,7 @@ public struct SlotTable: Sendable, Equatable {
     }
     for width in widths.keys.sorted() {
       let tensor = Self.inputName(width)
-      let found = model.inputDescriptionsByName[tensor]?.multiArrayConstraint?.shape.map(\.intValue) ?? []
+      let found = Declared(tensor, of: model)?.shape ?? []
       let expected = shape(width)
       guard found == expected else {
         throw GessoError.factors(adapter: name, tensor: tensor, expected: expected, found: found)
@@ -92,5 +92,25 @@ public struct SlotTable: Sendable, Equatable {
       hash.update(Data("\(row.component):\(row.module) \(row.width) \(outputs)\(kernel)\n".utf8))
     }
     return hash.finish()
+  }
+}
+
+/// How a model declares the array of a row table.
+struct Declared {
+  let shape: [Int]
+  let type: MLMultiArrayDataType
+  /// Whether it is a state, which is written once, instead of an input.
+  let isState: Bool
+
+  /// The input or state `name`; nil when there is none.
+  init?(_ name: String, of model: MLModelDescription) {
+    if let input = model.inputDescriptionsByName[name]?.multiArrayConstraint {
+      (shape, type, isState) = (input.shape.map(\.intValue), input.dataType, false)
+      return
+    }
+    guard #available(iOS 18, macOS 15, *), let state = model.stateDescriptionsByName[name]?.stateConstraint else {
+      return nil
+    }
+    (shape, type, isState) = (state.bufferShape, state.dataType, true)
   }
 }

@@ -26,6 +26,8 @@ actor LoadedModel: Network {
   private let name: String
   private let model: MLModel
   private let slots: SlotInputs?
+  /// The `MLState` of a model whose slots are states, from iOS 18 on.
+  private let state: Any?
 
   /// Loads a compiled model. `sourceHash` is the base's; nil for a model without slots.
   ///
@@ -43,11 +45,21 @@ actor LoadedModel: Network {
     self.name = name
     self.model = model
     slots = try sourceHash.map { try SlotInputs(model: model, name: name, sourceHash: $0) }
+    if slots?.areStates == true {
+      guard #available(iOS 18, macOS 15, *) else {
+        throw GenerationError.model(name: name, reason: "its slots are states, which need iOS 18 or macOS 15")
+      }
+      state = model.makeState()
+    } else {
+      state = nil
+    }
   }
 
   func fuse(_ adapters: AdapterSet) throws {
     if let slots {
+      guard slots.fused != adapters else { return }
       try slots.fuse(adapters)
+      if #available(iOS 18, macOS 15, *), let state = state as? MLState { try slots.write(to: state) }
     } else if !adapters.members.isEmpty {
       throw GenerationError.model(name: name, reason: "it has no adapter slots")
     }
@@ -58,7 +70,12 @@ actor LoadedModel: Network {
     do {
       for (input, tensor) in inputs { features[input] = MLFeatureValue(multiArray: try tensor.multiArray()) }
       let provider = try MLDictionaryFeatureProvider(dictionary: features)
-      let outputs = try await model.prediction(from: provider, options: MLPredictionOptions())
+      let outputs: any MLFeatureProvider
+      if #available(iOS 18, macOS 15, *), let state = state as? MLState {
+        outputs = try await model.prediction(from: provider, using: state, options: MLPredictionOptions())
+      } else {
+        outputs = try await model.prediction(from: provider, options: MLPredictionOptions())
+      }
       var tensors: [String: Tensor] = [:]
       for output in outputs.featureNames {
         if let array = outputs.featureValue(for: output)?.multiArrayValue { tensors[output] = Tensor(array) }
