@@ -350,7 +350,9 @@ GessoStatus gesso_model_feature(const struct GessoModel *model,
 // ```
 //
 // A size that is not fixed is -1; what it may be stands in `shape_ranges` (lowest and highest, null = no limit) or in
-// `enumerated_shapes`, which are there for flexible arrays only.
+// `enumerated_shapes`, which are there for flexible arrays only. A feature that the description calls an image has
+// `"image": {"width": 64, "height": 64, "color": "rgb"}` beside the array that the program declares (`grayscale`, `rgb`,
+// `bgr`, `grayscale_float16`), with `size_ranges` (width, height) or `enumerated_sizes` where it is flexible.
 //
 // # Safety
 //

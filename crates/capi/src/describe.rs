@@ -3,6 +3,7 @@
 use std::ffi::{CString, c_char};
 
 use gesso_coreml::proto::specification::array_feature_type::ShapeFlexibility;
+use gesso_coreml::proto::specification::image_feature_type::{ColorSpace, SizeFlexibility};
 use gesso_coreml::proto::specification::{FeatureDescription, feature_type};
 use gesso_engine::Feature;
 use gesso_mil::Dim;
@@ -24,7 +25,9 @@ use crate::status::{GessoStatus, Outcome, guard};
 /// ```
 ///
 /// A size that is not fixed is -1; what it may be stands in `shape_ranges` (lowest and highest, null = no limit) or in
-/// `enumerated_shapes`, which are there for flexible arrays only.
+/// `enumerated_shapes`, which are there for flexible arrays only. A feature that the description calls an image has
+/// `"image": {"width": 64, "height": 64, "color": "rgb"}` beside the array that the program declares (`grayscale`, `rgb`,
+/// `bgr`, `grayscale_float16`), with `size_ranges` (width, height) or `enumerated_sizes` where it is flexible.
 ///
 /// # Safety
 ///
@@ -112,6 +115,7 @@ fn features(features: &[Feature], described: &[FeatureDescription]) -> Vec<Value
             let text = described.map(|d| d.short_description.as_str());
             object.insert("description".into(), json!(text.unwrap_or_default()));
             object.extend(described.and_then(flexible));
+            object.extend(described.and_then(image).map(|i| ("image".into(), i)));
             Value::Object(object)
         })
         .collect()
@@ -137,4 +141,38 @@ fn flexible(described: &FeatureDescription) -> Option<(String, Value)> {
             Some(("shape_ranges".into(), ranges.collect()))
         }
     }
+}
+
+/// What the description says of an image.
+fn image(described: &FeatureDescription) -> Option<Value> {
+    let Some(feature_type::Type::ImageType(image)) = described.r#type.as_ref()?.r#type.as_ref()
+    else {
+        return None;
+    };
+    let color = match image.color_space() {
+        ColorSpace::Grayscale => "grayscale",
+        ColorSpace::Rgb => "rgb",
+        ColorSpace::Bgr => "bgr",
+        ColorSpace::GrayscaleFloat16 => "grayscale_float16",
+        ColorSpace::InvalidColorSpace => "unknown",
+    };
+    let mut object = Map::new();
+    object.insert("width".into(), json!(image.width));
+    object.insert("height".into(), json!(image.height));
+    object.insert("color".into(), json!(color));
+    match &image.size_flexibility {
+        Some(SizeFlexibility::EnumeratedSizes(sizes)) => {
+            let sizes = sizes.sizes.iter().map(|s| json!([s.width, s.height]));
+            object.insert("enumerated_sizes".into(), sizes.collect());
+        }
+        Some(SizeFlexibility::ImageSizeRange(range)) => {
+            let ranges = [&range.width_range, &range.height_range].map(|r| {
+                let r = r.as_ref()?;
+                Some(json!([r.lower_bound, u64::try_from(r.upper_bound).ok()]))
+            });
+            object.insert("size_ranges".into(), json!(ranges));
+        }
+        None => {}
+    }
+    Some(Value::Object(object))
 }

@@ -1,7 +1,7 @@
 //! The C test program `c/test.c`: compiled with the C compiler of the machine, linked with the static library, run.
 //!
-//! The static library is the one that cargo builds beside this test. `GESSO_C_FLAGS` adds flags to the compiler, and
-//! `CC` names another one: this is how `docs/c-api.md` runs it under sanitizers.
+//! Once as it is, once under the address and undefined behaviour sanitizers. The static library is the one that cargo builds
+//! beside this test. `CC` names another compiler than `cc`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::collections::BTreeMap;
@@ -12,19 +12,31 @@ use gesso_coreml::package::Package;
 use gesso_engine::{Model, RunOptions, Tensor};
 use gesso_testkit::fixture;
 
-/// The C compiler. Without one: a line on stderr, and a failure where `CI` is `true`.
-fn compiler() -> Option<String> {
-    let cc = std::env::var("CC").unwrap_or_else(|_| "cc".into());
-    if Command::new(&cc).arg("--version").output().is_ok() {
-        return Some(cc);
-    }
+/// Flags of the sanitizers: whatever they find ends the program.
+const SANITIZERS: [&str; 2] = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+
+fn cc() -> String {
+    std::env::var("CC").unwrap_or_else(|_| "cc".into())
+}
+
+/// Why something cannot run here: a line on stderr, and a failure where `CI` is `true`.
+fn skipped(why: &str) {
     let in_ci = std::env::var("CI").is_ok_and(|v| v == "true");
-    assert!(
-        !in_ci,
-        "no C compiler `{cc}`: with CI=true a skip is a failure"
-    );
-    eprintln!("SKIPPED: no C compiler `{cc}` on this machine");
-    None
+    assert!(!in_ci, "{why}: with CI=true a skip is a failure");
+    eprintln!("SKIPPED: {why}");
+}
+
+/// Whether the compiler makes programs that run, with these flags.
+fn compiles(flags: &[&str]) -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, program) = (folder.path().join("a.c"), folder.path().join("a"));
+    std::fs::write(&source, "int main(void) { return 0; }\n").unwrap();
+    let mut command = Command::new(cc());
+    command.args(flags).arg(&source).arg("-o").arg(&program);
+    command.output().is_ok_and(|o| o.status.success())
+        && Command::new(&program)
+            .output()
+            .is_ok_and(|o| o.status.success())
 }
 
 /// The newest static library beside this test's own file: cargo builds it with the crate.
@@ -51,14 +63,58 @@ fn floats(path: &Path, values: &[f32]) {
 
 #[test]
 fn the_c_program_passes() {
-    let Some(cc) = compiler() else { return };
+    match compiles(&[]) {
+        true => compile_and_run(&[]),
+        false => skipped(&format!("no C compiler `{}` that makes programs", cc())),
+    }
+}
+
+#[test]
+fn the_c_program_is_clean_under_sanitizers() {
+    match compiles(&SANITIZERS) {
+        true => compile_and_run(&SANITIZERS),
+        false => skipped(&format!(
+            "the C compiler `{}` has no address and undefined behaviour sanitizers (Debian: build-essential brings them)",
+            cc()
+        )),
+    }
+}
+
+/// A sanitizer that finds nothing in a program with a mistake would find nothing in ours.
+#[test]
+fn the_sanitizers_find_what_is_there() {
+    if !compiles(&SANITIZERS) {
+        skipped("no sanitizers");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (source, program) = (folder.path().join("a.c"), folder.path().join("a"));
+    for body in [
+        "char *p = malloc(8); p[n + 7] = 1; free(p); return 0;",
+        "int x = 2147483647; x += n; return x == 0;",
+    ] {
+        let text =
+            format!("#include <stdlib.h>\nint main(int n, char **v) {{ (void)v; {body} }}\n");
+        std::fs::write(&source, text).unwrap();
+        let mut command = Command::new(cc());
+        command
+            .args(SANITIZERS)
+            .arg(&source)
+            .arg("-o")
+            .arg(&program);
+        assert!(command.output().unwrap().status.success());
+        let run = Command::new(&program).output().unwrap();
+        assert!(!run.status.success(), "not found: {body}");
+    }
+}
+
+fn compile_and_run(flags: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let flags = std::env::var("GESSO_C_FLAGS").unwrap_or_default();
-    let compiled = Command::new(&cc)
+    let compiled = Command::new(cc())
         .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-g"])
-        .args(flags.split_whitespace())
+        .args(flags)
         .arg("-I")
         .arg(crate_folder.join("include"))
         .arg(crate_folder.join("tests/c/test.c"))

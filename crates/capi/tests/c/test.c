@@ -50,7 +50,7 @@ static void predict_once(const GessoModel *model) {
 }
 
 static void *predict_often(void *model) {
-  for (int i = 0; i < 20; i++) predict_once(model);
+  for (int i = 0; i < 10; i++) predict_once(model);
   /* Messages belong to their thread. */
   CHECK(gesso_last_error(NULL, 0) == 0);
   CHECK(gesso_model_load(NULL, NULL) == GESSO_STATUS_NULL_POINTER);
@@ -59,9 +59,9 @@ static void *predict_often(void *model) {
 }
 
 static void threads(GessoModel *model) {
-  pthread_t started[4];
-  for (int i = 0; i < 4; i++) CHECK(pthread_create(&started[i], NULL, predict_often, model) == 0);
-  for (int i = 0; i < 4; i++) CHECK(pthread_join(started[i], NULL) == 0);
+  pthread_t started[16];
+  for (int i = 0; i < 16; i++) CHECK(pthread_create(&started[i], NULL, predict_often, model) == 0);
+  for (int i = 0; i < 16; i++) CHECK(pthread_join(started[i], NULL) == 0);
 }
 
 static void describes(const GessoModel *model) {

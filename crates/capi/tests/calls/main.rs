@@ -356,3 +356,36 @@ fn models_describe_themselves() {
     ok(unsafe { gesso_model_default_function(model.0, &raw mut name) });
     assert_eq!(unsafe { CStr::from_ptr(name) }, c"alpha");
 }
+
+fn described(name: &str) -> serde_json::Value {
+    let model = Loaded::new(&sample(name));
+    let mut json = null_mut();
+    ok(unsafe { gesso_model_describe(model.0, &raw mut json) });
+    let text = unsafe { CStr::from_ptr(json) }.to_str().unwrap();
+    let value = serde_json::from_str(text).unwrap();
+    ok(unsafe { gesso_string_free(&raw mut json) });
+    value
+}
+
+#[test]
+fn flexible_arrays_images_and_states_are_described() {
+    let input = |name: &str| described(name)["functions"][0]["inputs"][0].clone();
+    let range = input("flex_range_ios17");
+    let shape = range["shape"].as_array().unwrap();
+    let ranges = range["shape_ranges"].as_array().unwrap();
+    assert!(shape.iter().any(|n| n == -1), "{range}");
+    assert_eq!(ranges.len(), shape.len());
+    for (size, range) in shape.iter().zip(ranges) {
+        assert_eq!(size == -1, range[0] != range[1], "{range}");
+    }
+    let several = input("flex_enum_ios17");
+    assert!(several["enumerated_shapes"].as_array().unwrap().len() > 1);
+    let image = input("image_io_ios17");
+    assert_eq!(image["image"]["color"], "rgb");
+    assert_eq!(image["image"]["width"], image["shape"][3]);
+    assert_eq!(image["image"]["height"], image["shape"][2]);
+    assert!(range.get("image").is_none());
+    let states = &described("stateful_ios18")["functions"][0]["states"];
+    assert_eq!(states[0]["name"], "acc");
+    assert_eq!(states[0]["shape"], serde_json::json!([1, 8]));
+}
