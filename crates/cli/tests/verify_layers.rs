@@ -5,6 +5,7 @@ mod support;
 
 use gesso_testkit::{Golden, fixture};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::{copy, gesso, refuses, said, shapes, succeeds};
@@ -227,6 +228,92 @@ fn the_largest_values_and_the_first_that_overflows() {
     );
     // In fp32 there is no overflow.
     succeeds(verify(&[&base]).args(["--components", "unet"]));
+}
+
+/// The UNet of the sd1 goldens as we write it, with the sizes of the one in `fixtures/apple`.
+fn ours(folder: &Path) -> PathBuf {
+    use gesso_convert::family::sd1::{UnetOptions, unet};
+    use gesso_convert::family::{Attention, Precision};
+    let model = fixture("goldens/models/sd1");
+    let checkpoint =
+        gesso_weights::Checkpoint::open(&model, &gesso_weights::OpenOptions::default()).unwrap();
+    let options = UnetOptions {
+        batch: 1,
+        height: 16,
+        width: 24,
+        tokens: 77,
+        precision: Precision::Fp16,
+        attention: Attention::SplitEinsum,
+        slots: None,
+        controlnet_residuals: false,
+    };
+    let built = unet(checkpoint.unet_config().unwrap(), &options).unwrap();
+    let golden = Golden::open(model.join("unet/diffusion_pytorch_model.safetensors"));
+    let source: BTreeMap<String, Vec<f32>> = golden
+        .names()
+        .map(|n| (format!("unet:{n}"), golden.f32(n)))
+        .collect();
+    let path = folder.join("Ours.mlpackage");
+    let about = gesso_convert::About::default();
+    let bits = gesso_convert::Bits::new();
+    let mut progress = gesso_convert::Silent;
+    gesso_convert::emit(&built, &source, &bits, &about, &path, &mut progress).unwrap();
+    path
+}
+
+fn figure(layers: &Value, module: &str) -> f64 {
+    let rows = layers["layers"].as_array().unwrap();
+    let row = rows.iter().find(|r| r["module"] == module);
+    let db = &row.unwrap_or_else(|| panic!("no module `{module}`"))["snr_db"];
+    db.as_f64().unwrap_or(f64::INFINITY)
+}
+
+#[test]
+fn our_modules_pair_with_those_of_another_converter() {
+    let folder = tempfile::tempdir().unwrap();
+    let unet = "Stable_Diffusion_version_sd1_unet.mlpackage";
+    let theirs = fixture("apple").join(unet);
+    let report = json(verify(&[&ours(folder.path()), &theirs]).arg("--per-layer"));
+    let layers = &report["layers"]["Ours"];
+    let rows = layers["layers"].as_array().unwrap();
+    // Every convolution; their group norms carry no module's name.
+    let convolutions = rows.iter().filter(|r| r["op"] == "conv").count();
+    assert_eq!(convolutions, rows.len());
+    assert!(convolutions > 200, "{convolutions}");
+    let unpaired = names(&layers["only_judged"]);
+    assert!(unpaired.iter().all(|m| m.contains("norm")), "{unpaired:?}");
+    assert!(names(&layers["other_shape"]).is_empty());
+    // Both have fp16 weights and are computed in fp32: what differs is the order of scaling and the form of the norms.
+    assert!(names(&layers["drops"]).is_empty());
+    assert_eq!(figure(layers, "conv_in"), f64::INFINITY);
+    assert!(figure(layers, "conv_out") > 75.0);
+
+    // Their palettized UNet against their plain one: every module has the same name, norms too.
+    let palettized = fixture("apple/palettized").join(unet);
+    let report = json(verify(&[&palettized, &theirs]).arg("--per-layer"));
+    let layers = &report["layers"]["Stable_Diffusion_version_sd1_unet"];
+    assert!(
+        names(&layers["only_judged"]).is_empty() && names(&layers["only_reference"]).is_empty()
+    );
+    assert_eq!(figure(layers, "conv_in"), f64::INFINITY);
+    assert!(figure(layers, "conv_out") < 40.0);
+
+    // Their text encoder was traced inside another module.
+    let base = folder.path().join("base");
+    let mut convert = gesso();
+    convert
+        .arg("convert")
+        .arg(fixture("goldens/models/sd1"))
+        .arg("-o")
+        .arg(&base);
+    convert.arg("--tokenizer").arg(shapes().join("tokenizer"));
+    succeeds(convert.args(["--format", "mlpackage", "--adapter-rank", "0"]));
+    let encoder = fixture("apple/Stable_Diffusion_version_sd1_text_encoder.mlpackage");
+    let report = json(verify(&[&base.join("TextEncoder.mlpackage"), &encoder]).arg("--per-layer"));
+    let layers = &report["layers"]["TextEncoder"];
+    assert!(names(&layers["drops"]).is_empty());
+    assert!(figure(layers, "text_model.encoder.layers.2.mlp.fc2") > 75.0);
+    assert!(names(&layers["only_reference"]).is_empty(), "{layers}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The UNet against float64 diffusers, every case, both attention flavours, three modes of computing.
+//! The UNet against float64 diffusers, every case, both attention flavours, every mode of computing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod rig;

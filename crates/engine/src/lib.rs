@@ -16,6 +16,8 @@
 //!   nearest fp16, ties to even, after its op; overflow gives infinity. Inside an op nothing is rounded: sums are
 //!   accumulated in f32 by fast kernels and in f64 by naive ones.
 //!
+//! [`Precision`] pairs them with kernels as people use them; `docs/engine.md` has the whole rule.
+//!
 //! # Kernels
 //!
 //! Each op has a row in the table of [`kernels`]: a naive kernel (f64 inside, transcendental functions from `libm`, the

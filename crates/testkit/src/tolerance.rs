@@ -49,7 +49,8 @@ pub enum Tolerance {
     },
     /// fp16 weights and constants, computed in fp32: SNR ≥ 75 dB.
     Fp16Weights,
-    /// Every value rounded to fp16: PSNR ≥ 45 dB.
+    /// Every value rounded to fp16: PSNR ≥ 54 dB, half as exact as the library's own half precision on the worst golden
+    /// (60.4 dB; its kernels keep f32 inside norms and attention, where a program rounds after every op).
     Fp16Emulated,
     /// Adapter factors against merged weights: SNR ≥ 60 dB.
     Adapter,
@@ -75,7 +76,7 @@ impl Tolerance {
                 (snr, passed)
             }
             Self::Fp16Weights => at_least(snr_db(reference, x), 75.0),
-            Self::Fp16Emulated => at_least(psnr_db(reference, x), 45.0),
+            Self::Fp16Emulated => at_least(psnr_db(reference, x), 54.0),
             Self::Adapter => at_least(snr_db(reference, x), 60.0),
             Self::Palettized8 => at_least(psnr_db(reference, x), 35.0),
             Self::Close => {

@@ -6,7 +6,7 @@ use gesso_convert::family::Precision;
 use gesso_convert::slots::{Role, SlotTable};
 use gesso_convert::{About, Bits, Silent, emit};
 use gesso_coreml::package::Package;
-use gesso_engine::{Compute, Kernels, Model, RunOptions, Tensor};
+use gesso_engine::{Model, RunOptions, Tensor};
 use gesso_testkit::{Golden, Tolerance, fixture};
 use gesso_weights::{TextActivation, TextConfig, UnetConfig, VaeConfig};
 use std::collections::BTreeMap;
@@ -128,45 +128,57 @@ pub(crate) fn shapes_vae() -> VaeConfig {
 /// How a program is stored and computed, and what it must reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// fp32 program, fp32 compute, the judging kernels.
+    /// fp32 program, strict: the judging kernels.
+    Strict,
+    /// fp32 program, fp32 compute.
     Fp32,
-    /// fp32 program, fp32 compute, the fast kernels.
-    Fp32Fast,
+    /// fp32 program, fp16 emulation, which has nothing to round there.
+    Fp32Emulated,
     /// fp16 program, fp32 compute.
     Fp16Weights,
+    /// fp16 program, strict: the judging kernels.
+    Fp16Strict,
     /// fp16 program, every fp16 value rounded.
     Fp16Emulated,
 }
 
 /// The precisions of a program and the modes in which each is run.
-pub(crate) const MODES: [(Precision, [Mode; 2]); 2] = [
-    (Precision::Fp32, [Mode::Fp32, Mode::Fp32Fast]),
-    (Precision::Fp16, [Mode::Fp16Weights, Mode::Fp16Emulated]),
+pub(crate) const MODES: [(Precision, [Mode; 3]); 2] = [
+    (
+        Precision::Fp32,
+        [Mode::Strict, Mode::Fp32, Mode::Fp32Emulated],
+    ),
+    (
+        Precision::Fp16,
+        [Mode::Fp16Weights, Mode::Fp16Strict, Mode::Fp16Emulated],
+    ),
 ];
 
 impl Mode {
     fn run_options(self, probes: &[String]) -> RunOptions {
+        let precision = match self {
+            Self::Strict | Self::Fp16Strict => gesso_engine::Precision::Strict,
+            Self::Fp32 | Self::Fp16Weights => gesso_engine::Precision::Fp32,
+            Self::Fp32Emulated | Self::Fp16Emulated => gesso_engine::Precision::Fp16,
+        };
         RunOptions {
-            compute: match self {
-                Self::Fp16Emulated => Compute::Fp16,
-                _ => Compute::Fp32,
-            },
-            kernels: match self {
-                Self::Fp32 => Kernels::Naive,
-                _ => Kernels::Fast,
-            },
             threads: 1,
             probes: probes.to_vec(),
             check_finite: true,
-            ..RunOptions::default()
+            ..RunOptions::new(precision)
         }
+    }
+
+    /// Whether slots are judged in this mode; the other two are the plain programs' matter.
+    pub(crate) fn with_slots(self) -> bool {
+        !matches!(self, Self::Fp32Emulated | Self::Fp16Strict)
     }
 
     /// What this mode must reach, with the library's own f32 error on the case where that was recorded.
     pub(crate) fn tolerance(self, recorded: Option<f64>) -> Tolerance {
         match self {
-            Self::Fp32 | Self::Fp32Fast => Tolerance::Fp32 { recorded },
-            Self::Fp16Weights => Tolerance::Fp16Weights,
+            Self::Strict | Self::Fp32 | Self::Fp32Emulated => Tolerance::Fp32 { recorded },
+            Self::Fp16Weights | Self::Fp16Strict => Tolerance::Fp16Weights,
             Self::Fp16Emulated => Tolerance::Fp16Emulated,
         }
     }
