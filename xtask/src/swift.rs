@@ -1,6 +1,7 @@
 //! `cargo xtask swift`: the Swift package over the C library, with the machine's Swift or one that `.ci/swift` installs.
 
 mod api;
+mod availability;
 mod graph;
 mod objc;
 mod table;

@@ -1,9 +1,9 @@
 //! `cargo xtask swift api-check`: the module `CoreML` against the table of Apple's declarations, and that table against
-//! the crate `objc2-core-ml`.
+//! the crate `objc2-core-ml`; and what the runtime uses of it against the package's floor.
 
 use super::objc::{Headers, headers};
 use super::table::{Declaration, Row, apple, declarations, list};
-use super::{graph, swift};
+use super::{availability, graph, swift};
 use anyhow::{Context, bail};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -24,6 +24,7 @@ pub(super) fn run() -> anyhow::Result<bool> {
     let mut findings = differences(&module, &declarations(&rows), &absent, &beyond);
     let headers = headers()?;
     findings.extend(rows.iter().flat_map(|row| against(row, &headers)));
+    findings.extend(availability::findings(&rows)?);
     for finding in &findings {
         eprintln!("{finding}");
     }

@@ -18,6 +18,8 @@ pub(super) struct Row {
     pub(super) declaration: String,
     /// Selector, or name of a C constant; empty when there is none.
     pub(super) selector: String,
+    /// First versions of iOS and macOS, where both are known.
+    pub(super) introduced: Option<((u32, u32), (u32, u32))>,
     /// Raw value of an enum's case.
     pub(super) raw_value: Option<i64>,
     /// Whether the type is `Sendable`, where that is known.
@@ -38,8 +40,8 @@ pub(super) fn apple(text: &str) -> anyhow::Result<Vec<Row>> {
             path,
             declaration,
             selector,
-            _,
-            _,
+            ios,
+            macos,
             raw,
             sendable,
             note,
@@ -64,6 +66,7 @@ pub(super) fn apple(text: &str) -> anyhow::Result<Vec<Row>> {
             path: path.into(),
             declaration: one_spelling(path, declaration),
             selector: selector.into(),
+            introduced: version(ios).zip(version(macos)),
             raw_value,
             sendable: match sendable {
                 "yes" => Some(true),
@@ -74,6 +77,13 @@ pub(super) fn apple(text: &str) -> anyhow::Result<Vec<Row>> {
         });
     }
     Ok(rows)
+}
+
+/// `17.4`, `18`, `10.13.2`: the first two numbers.
+pub(super) fn version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split('.').map(str::parse);
+    let first = numbers.next()?.ok()?;
+    Some((first, numbers.next().unwrap_or(Ok(0)).ok()?))
 }
 
 /// `super=NSObject; conforms=NSCoding,NSCopying` names three.
