@@ -302,6 +302,16 @@ pub(crate) enum Scheduler {
     Pndm,
     /// Euler.
     Euler,
+    /// Euler ancestral.
+    #[value(name = "euler-a")]
+    EulerAncestral,
+    /// DDIM.
+    Ddim,
+    /// UniPC.
+    #[value(name = "unipc")]
+    UniPc,
+    /// For latent consistency models and LCM-LoRA.
+    Lcm,
 }
 
 /// Generator of the initial noise.
@@ -329,15 +339,15 @@ pub(crate) struct Sampling {
     /// Generator of the initial noise.
     #[arg(long, value_enum, default_value_t = Rng::Numpy)]
     pub(crate) rng: Rng,
-    /// Steps of the sampler.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(crate) steps: u32,
-    /// Sampler.
-    #[arg(long, value_enum, default_value_t = Scheduler::DpmPp2m)]
-    pub(crate) scheduler: Scheduler,
-    /// Weight of the prompt against the negative prompt.
-    #[arg(long, default_value_t = 7.5)]
-    pub(crate) guidance: f32,
+    /// Steps of the sampler [default: what a few-step adapter or base asks for, else 20].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) steps: Option<u32>,
+    /// Sampler [default: what a few-step adapter or base asks for, else dpmpp-2m].
+    #[arg(long, value_enum)]
+    pub(crate) scheduler: Option<Scheduler>,
+    /// Weight of the prompt against the negative prompt [default: what a few-step adapter or base asks for, else 7.5].
+    #[arg(long)]
+    pub(crate) guidance: Option<f32>,
 }
 
 #[derive(Args, Debug)]

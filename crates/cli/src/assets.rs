@@ -5,30 +5,43 @@ use crate::networks::Adapter;
 use crate::source::Weighted;
 use anyhow::Context;
 use gesso_convert::asset::Asset;
+use gesso_convert::hint::SchedulerHint;
 use gesso_coreml::stage::{Overwrite, Staging};
 use gesso_engine::{Kernels, RunOptions};
 use gesso_pipeline::prompt::Mention;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// Adapters in use.
+#[derive(Default)]
+pub(crate) struct Loaded {
+    /// Each adapter's factors with the strength to stack them with: that of the argument, else the asset's own.
+    pub(crate) adapters: Vec<(Adapter, f32)>,
+    /// How few-step releases among them want to be sampled, with the name of each.
+    pub(crate) hints: Vec<(String, SchedulerHint)>,
+}
+
 /// Opens the assets of `--adapter`, checks that they fit the base, and runs their packages once each.
-///
-/// The answer holds each adapter's factors with the strength to stack them with: that of the argument, else the asset's own.
-pub(crate) fn load(arguments: &[String], base: &Base) -> anyhow::Result<Vec<(Adapter, f32)>> {
-    arguments
-        .iter()
-        .map(|argument| {
-            let weighted = Weighted::parse(argument)?;
-            let asset = Asset::open(&weighted.path)?;
-            asset
-                .fits(&base.slots, &base.info.source_hash)
-                .with_context(|| format!("`{}` does not fit this base", weighted.path.display()))?;
-            let strength = weighted
-                .strengths
-                .map_or(asset.manifest().default_strength, |s| s.0);
-            Ok((factors(&asset, &weighted.path)?, strength))
-        })
-        .collect()
+pub(crate) fn load(arguments: &[String], base: &Base) -> anyhow::Result<Loaded> {
+    let mut loaded = Loaded::default();
+    for argument in arguments {
+        let weighted = Weighted::parse(argument)?;
+        let asset = Asset::open(&weighted.path)?;
+        asset
+            .fits(&base.slots, &base.info.source_hash)
+            .with_context(|| format!("`{}` does not fit this base", weighted.path.display()))?;
+        let manifest = asset.manifest();
+        let strength = weighted
+            .strengths
+            .map_or(manifest.default_strength, |s| s.0);
+        let hint = manifest.scheduler_hint.clone().filter(|_| strength != 0.0);
+        loaded
+            .hints
+            .extend(hint.map(|hint| (manifest.name.clone(), hint)));
+        let factors = factors(&asset, &weighted.path)?;
+        loaded.adapters.push((factors, strength));
+    }
+    Ok(loaded)
 }
 
 /// The assets that a prompt names, as arguments of `--adapter`: `name.mlmodelcassets` in `folder`.

@@ -13,6 +13,7 @@ mod networks;
 mod opened;
 mod picture;
 mod progress;
+mod sampler;
 mod selftest;
 mod source;
 mod table;

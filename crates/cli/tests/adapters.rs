@@ -222,3 +222,46 @@ fn the_checkpoint_must_be_the_bases_own() {
     succeeds(command.arg(shapes()));
     assert!(asset.is_file());
 }
+
+#[test]
+fn a_thousand_in_one_call_with_one_bad_among_them() {
+    let scratch = tempfile::tempdir().unwrap();
+    let base = base(scratch.path());
+    let loras = scratch.path().join("loras");
+    std::fs::create_dir(&loras).unwrap();
+    let mut tensors = support::Tensors {
+        header: serde_json::Map::new(),
+        data: Vec::new(),
+    };
+    let module = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q";
+    tensors.add(&format!("{module}.lora_down.weight"), &[1, 48], 0.25);
+    tensors.add(&format!("{module}.lora_up.weight"), &[48, 1], 0.5);
+    let first = loras.join("0000.safetensors");
+    tensors.write(&first);
+    let whole = std::fs::read(&first).unwrap();
+    for i in 1..1000 {
+        let bytes = if i == 617 { &whole[..100] } else { &whole[..] };
+        std::fs::write(loras.join(format!("{i:04}.safetensors")), bytes).unwrap();
+    }
+    let assets = scratch.path().join("assets");
+    let mut command = adapter(&base, &assets);
+    let output = command
+        .arg(&loras)
+        .args(["--jobs", "2", "--json"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["adapters"].as_array().unwrap().len(), 999);
+    let failed = document["failed"].as_array().unwrap();
+    assert_eq!(failed.len(), 1);
+    assert!(
+        failed[0]["lora"]
+            .as_str()
+            .unwrap()
+            .ends_with("0617.safetensors")
+    );
+    let written = names(&assets);
+    assert_eq!(written.len(), 999);
+    assert!(!written.contains(&"0617.mlmodelcassets".to_string()));
+}

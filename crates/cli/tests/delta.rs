@@ -14,8 +14,13 @@ fn convert(out: &Path, bits: &str, options: &[&str]) {
 }
 
 fn delta(base: &Path, out: &Path, lora: &str) -> std::process::Command {
+    deltas(base, out, &[lora.to_string()])
+}
+
+fn deltas(base: &Path, out: &Path, loras: &[String]) -> std::process::Command {
     let mut command = gesso();
-    command.args(["adapter", lora, "--as", "delta", "--base"]);
+    command.arg("adapter").args(loras);
+    command.args(["--as", "delta", "--base"]);
     command.arg(base).arg("--checkpoint").arg(shapes());
     command.arg("-o").arg(out);
     command
@@ -48,14 +53,22 @@ fn json(bytes: &[u8]) -> serde_json::Value {
 }
 
 /// A base with the delta is, file by file, what baking writes; only `gesso.json` says how it came about.
-fn equals_baking(bits: &str, style: &str, strength: &str) {
+fn equals_baking(bits: &str, styles: &[(&str, &str)]) {
     let scratch = tempfile::tempdir().unwrap();
     let at = |name: &str| scratch.path().join(name);
-    let argument = format!("{}:{strength}", lora(style).display());
+    let arguments: Vec<String> = styles
+        .iter()
+        .map(|(style, strength)| format!("{}:{strength}", lora(style).display()))
+        .collect();
     convert(&at("base"), bits, &[]);
-    convert(&at("baked"), bits, &["--lora", &argument]);
+    let options: Vec<&str> = arguments.iter().flat_map(|a| ["--lora", a]).collect();
+    convert(&at("baked"), bits, &options);
     let asset = at("x.mlmodelcassets");
-    succeeds(&mut delta(&at("base"), &asset, &argument));
+    let mut command = deltas(&at("base"), &asset, &arguments);
+    if styles.len() > 1 {
+        command.arg("--merge");
+    }
+    succeeds(&mut command);
     let before = files(&at("base"));
     succeeds(&mut apply(&asset, &at("base"), &at("applied")));
     assert!(before == files(&at("base")), "the base changed");
@@ -84,9 +97,56 @@ fn equals_baking(bits: &str, style: &str, strength: &str) {
 
 #[test]
 fn applying_a_delta_gives_the_bytes_that_baking_writes() {
-    equals_baking("8", "sketch", "unet=0.7,te=0.4");
-    equals_baking("4", "watercolor", "1");
-    equals_baking("16", "pixel", "-0.5");
+    equals_baking("8", &[("sketch", "unet=0.7,te=0.4")]);
+    equals_baking("4", &[("watercolor", "1"), ("sketch", "0.5")]);
+    equals_baking("16", &[("pixel", "-0.5")]);
+}
+
+#[test]
+fn many_deltas_in_one_call_with_one_bad_among_them() {
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |name: &str| scratch.path().join(name);
+    convert(&at("base"), "16", &["--format", "mlpackage"]);
+    std::fs::create_dir(at("loras")).unwrap();
+    for style in ["sketch", "pixel"] {
+        let file = at("loras").join(format!("{style}.safetensors"));
+        std::fs::copy(lora(style), file).unwrap();
+    }
+    std::fs::write(at("loras").join("bad.safetensors"), [8; 20]).unwrap();
+    let folder = at("loras").display().to_string();
+    let output = deltas(&at("base"), &at("assets"), &[folder])
+        .args(["--jobs", "2", "--json"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", support::said(&output));
+    let document = json(&output.stdout);
+    let made = document["adapters"].as_array().unwrap();
+    assert_eq!(made.len(), 2);
+    assert_eq!(made[0]["report"]["loras"][0]["name"], "pixel");
+    let failed = document["failed"].as_array().unwrap();
+    assert_eq!(failed.len(), 1);
+    assert!(
+        failed[0]["lora"]
+            .as_str()
+            .unwrap()
+            .ends_with("bad.safetensors")
+    );
+    let written = ["pixel.mlmodelcassets", "sketch.mlmodelcassets"];
+    assert_eq!(names(&at("assets")), written);
+    let alone = at("alone.mlmodelcassets");
+    let sketch = lora("sketch").display().to_string();
+    succeeds(&mut delta(&at("base"), &alone, &sketch));
+    let many = std::fs::read(at("assets").join(written[1])).unwrap();
+    assert!(many == std::fs::read(alone).unwrap());
+
+    // Several on the command line, each with its strength, are several deltas too.
+    let two = [
+        format!("{sketch}:0.5"),
+        format!("{}:2", lora("pixel").display()),
+    ];
+    let text = succeeds(&mut deltas(&at("base"), &at("two"), &two));
+    assert!(text.contains("wrote 2 of 2 assets"), "{text}");
+    assert_eq!(names(&at("two")), written);
 }
 
 #[test]

@@ -196,17 +196,79 @@ fn a_lora_with_and_without_a_base() {
     let root = tempfile::tempdir().unwrap();
     let stray = root.path().join("stray.safetensors");
     let mut tensors = support::Tensors::open(&lora("sketch"));
-    tensors.add("lora_unet_nobody.lora_down.weight", &[1, 4], 0.5);
+    let stray_key = "lora_unet_conv_inn.lora_down.weight";
+    tensors.add(stray_key, &[1, 4], 0.5);
     tensors.write(&stray);
-    let d = document(&stray, &["--base", base.to_str().unwrap()]);
-    assert_eq!(
-        d["unmatched"],
-        serde_json::json!(["lora_unet_nobody.lora_down.weight"])
-    );
-    let text = succeeds(gesso().arg("inspect").arg(&stray).arg("--base").arg(&base));
+    let against = |lora: &Path, more: &[&str]| {
+        let mut command = gesso();
+        command.arg("inspect").arg(lora).arg("--base").arg(&base);
+        command.args(more).output().unwrap()
+    };
+    let output = against(&stray, &["--json"]);
+    assert_eq!(output.status.code(), Some(2));
+    let d: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let unmatched = &d["unmatched"];
+    assert_eq!(unmatched.as_array().unwrap().len(), 1);
+    assert_eq!(unmatched[0]["name"], stray_key);
+    let nearest = "lora_unet_conv_in";
+    assert_eq!(unmatched[0]["nearest"], nearest);
+    assert_eq!(d["modules"].as_array().unwrap().len(), 120);
+    let text = support::said(&against(&stray, &[]));
+    let parts = [
+        "unmatched: lora_unet_conv_inn.lora_down.weight (nearest known module: lora_unet_conv",
+        "neither applied nor known to be ignorable",
+        "--ignore PATTERN",
+        "linears and convolutions of the base: 120 touched, ",
+        "scales (alpha / rank): 0.5 (120)",
+        "alphas: 4 (120)",
+    ];
+    for part in parts {
+        assert!(text.contains(part), "`{part}` is not in:\n{text}");
+    }
+    let output = against(&stray, &["--json", "--ignore", "*conv_inn*"]);
+    assert_eq!(output.status.code(), Some(0));
+    let d: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(d["unmatched"], serde_json::json!([]));
+    assert_eq!(d["ignored"][0]["reason"], "pattern `*conv_inn*`");
+    let missed = d["missed"].as_array().unwrap();
+    assert!(missed.contains(&"unet:conv_in".into()), "{missed:?}");
+
+    // Nothing applied at all.
+    let nothing = root.path().join("nothing.safetensors");
+    let mut tensors = support::Tensors {
+        header: serde_json::Map::new(),
+        data: Vec::new(),
+    };
+    tensors.add("lora_unet_conv_inn.lora_down.weight", &[1, 4], 0.5);
+    tensors.write(&nothing);
+    let output = against(&nothing, &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let text = support::said(&output);
     assert!(
-        text.contains("unmatched: lora_unet_nobody.lora_down.weight"),
+        text.contains("no module of the model is touched") && text.contains("conv"),
         "{text}"
+    );
+    refuses(
+        gesso().arg("inspect").arg(&stray).args(["--ignore", "*"]),
+        &["--base"],
+    );
+}
+
+#[test]
+fn trigger_words_and_alphas_of_the_header_are_said() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("words.safetensors");
+    let mut tensors = support::Tensors::open(&lora("sketch"));
+    tensors.header["__metadata__"]["modelspec.trigger_phrase"] = "sks, ink".into();
+    tensors.write(&path);
+    let text = succeeds(gesso().arg("inspect").arg(&path));
+    assert!(text.contains("trigger words: sks, ink"), "{text}");
+    let peft = gesso_testkit::fixture("lora/equiv/lora_peft_metadata_alpha.safetensors");
+    let d = document(&peft, &[]);
+    let configured = d["configured_alphas"].to_string();
+    assert!(
+        configured.contains("unet: 2, another one by 13 patterns"),
+        "{configured}"
     );
 }
 

@@ -4,6 +4,7 @@ use crate::built::{Built, Feature};
 use crate::emit::{Progress, emit, emit_twin, weight_bytes};
 use crate::family::Attention;
 use crate::folder::{FOLDER_SCHEMA, FolderInfo, OriginInfo, PackageInfo, RecipeInfo, SlotsInfo};
+use crate::hint::SchedulerHint;
 use crate::loss::Losses;
 use crate::merged::Merged;
 use crate::metadata::{self, Facts};
@@ -161,6 +162,7 @@ fn convert_in(
             "the source has no tokenizer files; apps need `vocab.json` and `merges.txt` in the converted folder".into(),
         );
     }
+    report.notes.extend(hints(&report.loras));
     let origin = metadata::origin(checkpoint, recipe);
     let folder = FolderInfo {
         schema: FOLDER_SCHEMA,
@@ -262,6 +264,7 @@ fn baked(recipe: &Recipe) -> Vec<BakedReport> {
             BakedReport {
                 name: baked.lora.name().to_string(),
                 ignored: crate::adapter::ignored(&baked.lora),
+                scheduler_hint: SchedulerHint::of(&baked.lora.release),
                 unet_strength: baked.unet_strength,
                 text_encoder_strength: baked.text_encoder_strength,
                 merged: merged.len(),
@@ -269,6 +272,19 @@ fn baked(recipe: &Recipe) -> Vec<BakedReport> {
             }
         })
         .collect()
+}
+
+/// What to know about few-step releases in the weights.
+fn hints(loras: &[BakedReport]) -> Vec<String> {
+    let used = loras.iter().filter(|l| l.unet_strength != 0.0);
+    used.filter_map(|l| {
+        let hint = l.scheduler_hint.as_ref()?;
+        Some(format!(
+            "`{}` is {}: sample with `{}`, {} steps, guidance {}; `gesso generate` does",
+            l.name, hint.because, hint.scheduler, hint.steps, hint.guidance
+        ))
+    })
+    .collect()
 }
 
 fn recipe_info(recipe: &Recipe, parts: &Parts, loras: &[BakedReport]) -> RecipeInfo {

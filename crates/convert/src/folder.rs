@@ -3,6 +3,7 @@
 use crate::asset::hex;
 use crate::built::{Built, Feature};
 use crate::delta::AppliedDelta;
+use crate::hint::{self, SchedulerHint};
 use crate::merged::split_key;
 use crate::metadata;
 use crate::recipe::Part;
@@ -199,6 +200,15 @@ impl PackageInfo {
 }
 
 impl FolderInfo {
+    /// How a few-step release in the weights wants to be sampled: of the last delta that has one, else of the first LoRA that
+    /// was baked in.
+    pub fn scheduler_hint(&self) -> Option<&SchedulerHint> {
+        let deltas = self.deltas.iter().rev().flat_map(|d| &d.loras);
+        let deltas = deltas.map(|l| (&l.scheduler_hint, l.unet));
+        let baked = self.recipe.loras.iter();
+        hint::first(deltas.chain(baked.map(|l| (&l.scheduler_hint, l.unet_strength))))
+    }
+
     /// Reads `gesso.json` of the converted folder `dir`.
     ///
     /// Errors: [`Error::Io`]; [`Error::Json`] for a file that is not of this form, or of a newer one.

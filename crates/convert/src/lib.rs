@@ -12,6 +12,7 @@ mod emit;
 mod error;
 pub mod family;
 pub mod folder;
+pub mod hint;
 pub mod loss;
 pub mod merged;
 mod metadata;

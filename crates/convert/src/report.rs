@@ -1,5 +1,6 @@
 //! What a conversion did, tensor by tensor.
 
+use crate::hint::SchedulerHint;
 use crate::loss::{Energy, Losses};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -78,6 +79,9 @@ pub struct BakedReport {
     /// Tensors of the file that nothing uses, with the reason or the pattern that named them.
     #[serde(default)]
     pub ignored: BTreeMap<String, String>,
+    /// How it wants to be sampled, for a few-step release.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub scheduler_hint: Option<SchedulerHint>,
 }
 
 /// The adapter slots of one package.

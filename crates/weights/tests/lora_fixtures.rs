@@ -11,7 +11,7 @@ use lora_files::{Desk, Numbers, merged, module, relative_error, resolved};
 const LAYER: &str = "down_blocks.0.attentions.0.proj_in";
 /// The libraries themselves ran in f32.
 const WORST: f64 = 1e-5;
-const CASES: usize = 56;
+const CASES: usize = 69;
 
 fn names() -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(fixture("lora/fixtures"))
@@ -58,6 +58,14 @@ fn adapter(case: &str, golden: &Golden) -> Adapter {
 
 /// Scale 0.5 for all PEFT cases, 1 for the rank-stabilised ones.
 fn config(case: &str, golden: &Golden) -> String {
+    if case.contains("ia3") {
+        let feedforward = if case.ends_with("_in") {
+            "[\"proj_in\"]"
+        } else {
+            "[]"
+        };
+        return format!(r#"{{"peft_type": "IA3", "feedforward_modules": {feedforward}}}"#);
+    }
     let rank = ["lora_A.weight", "hada_w1_b", "lokr_w2_b", "lokr_w1_b"]
         .iter()
         .map(|end| format!("adapter.{end}"))

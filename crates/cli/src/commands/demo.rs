@@ -9,6 +9,7 @@ use crate::base::Base;
 use crate::networks::EngineNetworks;
 use crate::picture::Picture;
 use crate::progress::Line;
+use crate::sampler::Settled;
 use crate::table::{self, Table};
 use crate::{Outcome, assets, embedded, source};
 use anyhow::Context;
@@ -240,15 +241,16 @@ fn pictures(base: &Base, out: &Path, global: Global) -> anyhow::Result<Vec<Vec<P
                     .to_string_lossy()
                     .into_owned()
             });
-            let adapters = assets::load(asset.as_slice(), base)?;
+            let loaded = assets::load(asset.as_slice(), base)?;
             let mut networks =
-                EngineNetworks::load(base, &adapters, global.engine(EnginePrecision::Fp32))?;
+                EngineNetworks::load(base, &loaded.adapters, global.engine(EnginePrecision::Fp32))?;
             PROMPTS
                 .iter()
                 .map(|(prompt, seed)| {
                     let request = sampling(prompt, *seed);
+                    let settled = Settled::new(&request, &[])?;
                     let plain = Prompt::plain(*prompt);
-                    let output = sample(base, &request, plain, &mut networks, &mut line)
+                    let output = sample(base, &request, &settled, plain, &mut networks, &mut line)
                         .with_context(|| format!("generating `{prompt}`"))?;
                     Ok(Picture {
                         width,
@@ -267,9 +269,9 @@ fn sampling(prompt: &str, seed: u64) -> Sampling {
         negative: String::new(),
         seed,
         rng: Rng::Numpy,
-        steps: STEPS,
-        scheduler: Scheduler::DpmPp2m,
-        guidance: GUIDANCE,
+        steps: Some(STEPS),
+        scheduler: Some(Scheduler::DpmPp2m),
+        guidance: Some(GUIDANCE),
     }
 }
 

@@ -1,16 +1,17 @@
 //! `gesso generate`.
 
 use super::{Global, overwrite, print_json};
-use crate::args::{Generate, Rng, Sampling, Scheduler};
+use crate::args::{Generate, Rng, Sampling};
 use crate::base::Base;
 use crate::networks::EngineNetworks;
 use crate::picture::Picture;
 use crate::progress::Line;
+use crate::sampler::Settled;
 use crate::{Outcome, assets};
 use anyhow::Context;
 use gesso_coreml::stage::Staging;
 use gesso_pipeline::rng::RngKind;
-use gesso_pipeline::schedulers::{SchedulerConfig, SchedulerKind};
+use gesso_pipeline::schedulers::SchedulerConfig;
 use gesso_pipeline::{Output, Prompt, Request, Tokenizer, generate};
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -22,12 +23,28 @@ pub(super) fn run(options: &Generate, global: Global) -> anyhow::Result<Outcome>
     let (prompt, mentions) = Prompt::parse(&options.sampling.prompt)?;
     let mut arguments = options.adapter.clone();
     arguments.extend(assets::named(&mentions, options.adapter_dir.as_deref())?);
-    let adapters = assets::load(&arguments, &base)?;
-    let mut networks = EngineNetworks::load(&base, &adapters, global.engine(options.precision))?;
+    let mut assets = assets::load(&arguments, &base)?;
+    let own = base.info.scheduler_hint().cloned();
+    assets
+        .hints
+        .extend(own.map(|hint| (base.info.origin.name.clone(), hint)));
+    let settled = Settled::new(&options.sampling, &assets.hints)?;
+    for note in &settled.notes {
+        eprintln!("note: {note}");
+    }
+    let adapters = &assets.adapters;
+    let mut networks = EngineNetworks::load(&base, adapters, global.engine(options.precision))?;
     let loaded = start.elapsed().as_secs_f64();
     let mut line = Line::new();
-    line.begin("sampling", options.sampling.steps.into());
-    let output = sample(&base, &options.sampling, prompt, &mut networks, &mut line)?;
+    line.begin("sampling", settled.steps.into());
+    let output = sample(
+        &base,
+        &options.sampling,
+        &settled,
+        prompt,
+        &mut networks,
+        &mut line,
+    )?;
     line.clear();
     let (width, height) = base.size();
     let picture = Picture {
@@ -36,7 +53,7 @@ pub(super) fn run(options: &Generate, global: Global) -> anyhow::Result<Outcome>
         rgb: output.rgb8(),
     };
     let bytes = picture.png(&[
-        ("parameters", parameters(options, &base)),
+        ("parameters", parameters(options, &settled, &base)),
         ("Software", "Gesso".into()),
     ])?;
     std::fs::write(staging.path(), bytes).context("cannot write the picture")?;
@@ -49,6 +66,9 @@ pub(super) fn run(options: &Generate, global: Global) -> anyhow::Result<Outcome>
             "tokens": output.prompt.ids,
             "truncated": output.prompt.truncated,
             "steps": output.timesteps.len(),
+            "scheduler": settled.scheduler.name(),
+            "guidance": settled.guidance,
+            "notes": settled.notes,
             "seconds": { "load": loaded, "all": seconds },
         }))?;
     } else {
@@ -63,15 +83,18 @@ pub(super) fn run(options: &Generate, global: Global) -> anyhow::Result<Outcome>
     Ok(Outcome::Done)
 }
 
-/// One picture of `prompt`, all else as in `sampling`, by the sampling loop.
+/// One picture of `prompt`, all else as in `sampling` and `settled`, by the sampling loop.
 pub(crate) fn sample(
     base: &Base,
     sampling: &Sampling,
+    settled: &Settled,
     prompt: Prompt,
     networks: &mut EngineNetworks,
     line: &mut Line,
 ) -> anyhow::Result<Output> {
     let (width, height) = base.size();
+    let mut scheduler_config = scheduler_config(base)?;
+    scheduler_config.timestep_spacing = settled.spacing.or(scheduler_config.timestep_spacing);
     let request = Request {
         prompt,
         negative: Prompt::parse_negative(&sampling.negative)?,
@@ -81,14 +104,10 @@ pub(crate) fn sample(
             Rng::Torch => RngKind::Torch,
             Rng::Nvidia => RngKind::Nvidia,
         },
-        steps: sampling.steps as usize,
-        scheduler: match sampling.scheduler {
-            Scheduler::DpmPp2m => SchedulerKind::DpmPp2M,
-            Scheduler::Pndm => SchedulerKind::Pndm,
-            Scheduler::Euler => SchedulerKind::Euler,
-        },
-        scheduler_config: scheduler_config(base)?,
-        guidance: sampling.guidance,
+        steps: settled.steps as usize,
+        scheduler: settled.scheduler,
+        scheduler_config,
+        guidance: settled.guidance,
         width,
         height,
         scaling_factor: base.info.scaling_factor.context("the folder has no VAE")?,
@@ -123,7 +142,7 @@ pub(crate) fn tokenizer(base: &Base) -> anyhow::Result<Tokenizer> {
 }
 
 /// The parameters as one text, in the order that other tools write them.
-fn parameters(options: &Generate, base: &Base) -> String {
+fn parameters(options: &Generate, settled: &Settled, base: &Base) -> String {
     use clap::ValueEnum;
     let word = |v: Option<clap::builder::PossibleValue>| {
         v.map(|v| v.get_name().to_string()).unwrap_or_default()
@@ -136,9 +155,9 @@ fn parameters(options: &Generate, base: &Base) -> String {
     }
     text.push_str(&format!(
         "\nSteps: {}, Sampler: {}, CFG scale: {}, Seed: {}, RNG: {}, Size: {width}x{height}, Model: {}, Bits: {}",
-        s.steps,
-        word(s.scheduler.to_possible_value()),
-        s.guidance,
+        settled.steps,
+        settled.scheduler.name(),
+        settled.guidance,
         s.seed,
         word(s.rng.to_possible_value()),
         base.info.origin.name,

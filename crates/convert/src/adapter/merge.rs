@@ -4,6 +4,7 @@ use super::factors::Term;
 use super::{AdapterOptions, AdapterReport, Author, write};
 use crate::emit::Progress;
 use crate::folder::FolderInfo;
+use crate::hint::SchedulerHint;
 use crate::merged::Baked;
 use crate::{Error, Result};
 use gesso_weights::Component;
@@ -71,7 +72,9 @@ fn author(loras: &[Baked], options: &AdapterOptions<'_>) -> Author {
             })
         })
         .collect();
+    let of = |b: &Baked| SchedulerHint::of(&b.lora.release).filter(|_| b.unet_strength != 0.0);
     Author {
+        scheduler_hint: loras.iter().find_map(of),
         name: options.name.clone().unwrap_or_else(|| names.join(" + ")),
         trigger_words,
         author: agreed(loras.iter().map(|b| b.lora.release.author.as_ref())),

@@ -21,6 +21,7 @@ use crate::built::Built;
 use crate::describe::About;
 use crate::emit::{Progress, emit, weight_bytes};
 use crate::folder::FolderInfo;
+use crate::hint::SchedulerHint;
 use crate::place::Bits;
 use crate::recipe::PALETTIZE_ABOVE;
 use crate::{Error, Result};
@@ -92,6 +93,7 @@ pub fn write_adapter(
     let about = Author {
         name,
         trigger_words: lora.release.trigger_words.clone(),
+        scheduler_hint: SchedulerHint::of(&lora.release),
         author: lora.release.author.clone(),
         license: lora.release.licence.clone(),
         metadata: lora.release.metadata.clone(),
@@ -103,6 +105,7 @@ pub fn write_adapter(
 struct Author {
     name: String,
     trigger_words: Vec<String>,
+    scheduler_hint: Option<SchedulerHint>,
     author: Option<String>,
     license: Option<String>,
     metadata: BTreeMap<String, String>,
@@ -241,6 +244,7 @@ fn manifest(
         rank: components.values().map(|c| c.rank).max().unwrap_or(0),
         default_strength: options.default_strength,
         trigger_words: author.trigger_words,
+        scheduler_hint: author.scheduler_hint,
         author: author.author,
         license: author.license,
         metadata: author.metadata,

@@ -1,6 +1,7 @@
 //! `manifest.json` of an adapter asset.
 
 use super::{KIND, READER};
+use crate::hint::SchedulerHint;
 use crate::slots::{Role, Slot};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,9 @@ pub struct Manifest {
     pub default_strength: f32,
     /// Words that a prompt should have.
     pub trigger_words: Vec<String>,
+    /// How it wants to be sampled, for a few-step release; of a sum the first of its LoRAs that has a hint decides.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub scheduler_hint: Option<SchedulerHint>,
     /// Author, when the LoRA file names one.
     pub author: Option<String>,
     /// Licence, when the LoRA file names one.
@@ -121,6 +125,13 @@ impl Manifest {
     fn problem(&self) -> Option<String> {
         if !self.default_strength.is_finite() {
             return Some("`default_strength` is not a number".into());
+        }
+        if let Some(problem) = self
+            .scheduler_hint
+            .as_ref()
+            .and_then(SchedulerHint::problem)
+        {
+            return Some(problem);
         }
         if self.components.is_empty() {
             return Some("`components` is empty".into());

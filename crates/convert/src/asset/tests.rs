@@ -26,6 +26,7 @@ fn manifest() -> Manifest {
         row: 0,
     };
     Manifest {
+        scheduler_hint: None,
         schema: SCHEMA,
         min_reader: MIN_READER,
         kind: KIND.into(),
@@ -304,4 +305,25 @@ fn an_asset_made_from_other_weights_is_refused_with_both_hashes() {
         "{message}"
     );
     assert!(message.contains("--checkpoint"), "{message}");
+}
+
+#[test]
+fn a_sampler_that_cannot_be_is_refused() {
+    let with = |steps, guidance| {
+        let dir = tempfile::tempdir().unwrap();
+        let hint = crate::hint::SchedulerHint {
+            scheduler: "lcm".into(),
+            timestep_spacing: None,
+            steps,
+            guidance,
+            because: "LCM-LoRA, by a test".into(),
+        };
+        let file = asset(dir.path(), |m| m.scheduler_hint = Some(hint.clone()));
+        Asset::open(&file).map(|a| assert_eq!(a.manifest().scheduler_hint, Some(hint)))
+    };
+    assert!(with(4, 1.0).is_ok());
+    for steps in [0, 1001] {
+        let message = with(steps, 1.0).unwrap_err().to_string();
+        assert!(message.contains(&format!("{steps} steps")), "{message}");
+    }
 }

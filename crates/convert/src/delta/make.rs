@@ -8,6 +8,7 @@ use crate::adapter::{BaseWeights, agreed, ignored};
 use crate::asset::hex;
 use crate::emit::{LOOK_AHEAD, Progress};
 use crate::folder::FolderInfo;
+use crate::hint::SchedulerHint;
 use crate::loss::{Energy, Losses};
 use crate::merged::{Baked, Merged};
 use crate::{Error, Result};
@@ -303,6 +304,7 @@ impl Maker<'_> {
                     name: baked.lora.name().into(),
                     unet: baked.unet_strength,
                     text_encoder: baked.text_encoder_strength,
+                    scheduler_hint: SchedulerHint::of(&baked.lora.release),
                 })
                 .collect(),
             files: made

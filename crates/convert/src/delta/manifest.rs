@@ -2,6 +2,7 @@
 
 use super::{KIND, READER};
 use crate::asset::{MANIFEST, Member, zip};
+use crate::hint::SchedulerHint;
 use crate::merged::component_of;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,9 @@ pub struct DeltaLora {
     pub unet: f32,
     /// Strength for the text encoder.
     pub text_encoder: f32,
+    /// How it wants to be sampled, for a few-step release.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub scheduler_hint: Option<SchedulerHint>,
 }
 
 /// One weight file that changes.
@@ -134,6 +138,10 @@ impl Manifest {
     fn problem(&self) -> Option<String> {
         if self.files.is_empty() {
             return Some("`files` is empty".into());
+        }
+        let hints = self.loras.iter().filter_map(|l| l.scheduler_hint.as_ref());
+        if let Some(problem) = hints.filter_map(SchedulerHint::problem).next() {
+            return Some(problem);
         }
         let (mut names, mut hashes) = (BTreeSet::new(), BTreeSet::new());
         for file in &self.files {

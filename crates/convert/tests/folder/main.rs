@@ -9,6 +9,8 @@ mod files;
 mod golden_loras;
 mod losses;
 mod merge;
+mod other_bases;
+mod products;
 mod recipe;
 mod states;
 

@@ -11,6 +11,24 @@ pub struct Ignored {
     pub reason: String,
 }
 
+/// A tensor that belongs to no module of a model.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unmatched {
+    /// Its key.
+    pub key: String,
+    /// The known module whose name is nearest, when it is near enough to be meant.
+    pub nearest: Option<String>,
+}
+
+impl Unmatched {
+    pub(crate) fn new(key: &str, table: &ModuleTable) -> Self {
+        Self {
+            key: key.to_string(),
+            nearest: nearest(table, key).map(str::to_string),
+        }
+    }
+}
+
 /// Tensors that mean nothing for the weights: (end of the key, reason).
 const IGNORABLE_ENDS: &[(&str, &str)] = &[
     (".lora_mask", "training mask"),

@@ -20,6 +20,15 @@ pub(crate) struct PeftConfig {
     pub(crate) fan_in_fan_out: bool,
     /// Component that `auto_mapping.base_model_class` names.
     pub(crate) component: Option<Component>,
+    /// IA3: the modules whose inputs are scaled, as ends of paths or one pattern; `None` when the configuration does not say.
+    feedforward: Option<Feedforward>,
+}
+
+/// `feedforward_modules` of an IA3 configuration.
+#[derive(Clone, Debug)]
+enum Feedforward {
+    Ends(Vec<String>),
+    Pattern(Regex),
 }
 
 /// Classes that a PEFT folder may name, and the component that they are.
@@ -47,6 +56,20 @@ impl PeftConfig {
                 .collect()
         };
         let flag = |key: &str| object.get(key).and_then(Value::as_bool).unwrap_or(false);
+        let feedforward = match object.get("feedforward_modules") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(pattern)) => Some(Feedforward::Pattern(
+                Regex::new(&format!("^(?:{pattern})$"))
+                    .map_err(|_| format!("`feedforward_modules` is no pattern: `{pattern}`"))?,
+            )),
+            Some(Value::Array(ends)) => {
+                let ends = ends.iter().map(|end| end.as_str().map(str::to_string));
+                Some(Feedforward::Ends(ends.collect::<Option<_>>().ok_or(
+                    "`feedforward_modules` holds something that is no name",
+                )?))
+            }
+            Some(_) => return Err("`feedforward_modules` is neither names nor a pattern".into()),
+        };
         let class = object
             .get("auto_mapping")
             .and_then(|m| m.get("base_model_class"))
@@ -67,7 +90,29 @@ impl PeftConfig {
                 .iter()
                 .find(|(name, _)| Some(*name) == class)
                 .map(|(_, component)| *component),
+            feedforward,
         })
+    }
+
+    /// Whether IA3 scales the inputs of module `path` and not its outputs; `None` when the configuration does not say.
+    pub(crate) fn is_feedforward(&self, path: &str) -> Option<bool> {
+        Some(match self.feedforward.as_ref()? {
+            Feedforward::Ends(ends) => ends.iter().any(|end| path.ends_with(end.as_str())),
+            Feedforward::Pattern(pattern) => pattern.is_match(path),
+        })
+    }
+
+    /// Its alpha, the number of exceptions, and whether it is divided by the root of the rank; `None` without an alpha.
+    pub(crate) fn alpha_in_words(&self) -> Option<String> {
+        let mut words = self.alpha?.to_string();
+        match self.alpha_pattern.len() {
+            0 => {}
+            n => words.push_str(&format!(", another one by {n} patterns")),
+        }
+        if self.use_rslora {
+            words.push_str(", over the root of the rank");
+        }
+        Some(words)
     }
 
     /// alpha / rank of module `path`; `rank` is that of the tensors, used wherever they tell it. `None` without an alpha.
@@ -151,6 +196,19 @@ mod tests {
         assert_eq!(c.scale("a.attn2.to_q", Some(4)), Some(4.0));
         assert_eq!(c.scale("a.attn2.into_q", Some(4)), Some(2.0));
         assert_eq!(c.scale("mid_block.b.to_k", Some(6)), Some(0.5));
+    }
+
+    #[test]
+    fn feedforward_modules_are_ends_or_a_pattern() {
+        let c = config(r#"{"peft_type": "IA3", "feedforward_modules": ["ff.net.2", "proj_in"]}"#);
+        assert_eq!(c.is_feedforward("a.0.ff.net.2"), Some(true));
+        assert_eq!(c.is_feedforward("a.0.attn1.to_k"), Some(false));
+        let c = config(r#"{"feedforward_modules": ".*net\\.2"}"#);
+        assert_eq!(c.is_feedforward("a.ff.net.2"), Some(true));
+        assert_eq!(c.is_feedforward("a.ff.net.20"), Some(false));
+        assert_eq!(config("{}").is_feedforward("a"), None);
+        let bad: Value = serde_json::from_str(r#"{"feedforward_modules": [1]}"#).unwrap();
+        assert!(PeftConfig::from_json(bad.as_object().unwrap()).is_err());
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use super::config::{PeftConfig, from_header};
 use super::error::LoraError;
+use super::factor::Factor;
 use super::family::{Family, of_adapter};
 use super::format::{Format, detect};
+use super::part::{Key, Part};
 use super::release::Release;
 use crate::Component;
 use crate::StFile;
@@ -95,6 +97,31 @@ impl Lora {
     /// Number of tensors.
     pub fn tensors(&self) -> usize {
         self.store.len()
+    }
+
+    /// How many modules have which alpha: values of the alpha tensors, as text that reads back to the same f32.
+    pub fn alphas(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        let alphas = self
+            .store
+            .names()
+            .filter(|name| Key::parse(name).is_some_and(|k| k.part == Part::Alpha));
+        for value in alphas.filter_map(|name| Factor::new(&self.store, name, None)?.scalar()) {
+            *counts.entry(value.to_string()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Alphas that stand beside the tensors: in a PEFT folder's configuration, or in the header per component.
+    pub fn configured_alphas(&self) -> Vec<String> {
+        let folder = self.folder_config.iter().map(|c| ("all", c));
+        let header = self
+            .configs
+            .iter()
+            .map(|(component, c)| (component.as_str(), c));
+        let both = folder.chain(header);
+        both.filter_map(|(of, config)| Some(format!("{of}: {}", config.alpha_in_words()?)))
+            .collect()
     }
 
     /// Keys and shapes of all tensors, sorted by key.

@@ -86,6 +86,14 @@ const REFUSED: &[(&str, &str)] = &[
     (".bias_indices", "an adapter with sparse biases"),
 ];
 
+/// Beginnings of dotted paths of the generic form.
+const GENERIC: &[&str] = &[
+    "diffusion_model.",
+    "model.diffusion_model.",
+    "clip_",
+    "text_encoders.",
+];
+
 /// Beginnings of the keys of a whole model in the LDM layout.
 const CHECKPOINT: &[&str] = &[
     "model.diffusion_model.",
@@ -120,7 +128,7 @@ pub(crate) fn detect(store: &StFile, in_folder: bool) -> Result<Format, LoraErro
     let starts = |prefix: &str| keys.iter().any(|k| k.module.starts_with(prefix));
     Ok(if in_folder || starts("base_model.model.") {
         Format::PeftFolder
-    } else if starts("diffusion_model.") || starts("model.diffusion_model.") || starts("clip_") {
+    } else if GENERIC.iter().any(|prefix| starts(prefix)) {
         Format::Generic
     } else if styles.contains(&Style::Peft) {
         Format::DiffusersPeft

@@ -27,7 +27,7 @@ mod resolve;
 mod resolved;
 mod speed;
 
-pub use accounting::Ignored;
+pub use accounting::{Ignored, Unmatched};
 pub use adapter::Adapter;
 pub use approximate::approximate;
 pub use error::LoraError;
@@ -39,4 +39,4 @@ pub use module::{ModuleInfo, ModuleKind, ModuleTable};
 pub use release::Release;
 pub use resolve::ResolveOptions;
 pub use resolved::ResolvedLora;
-pub use speed::{Speed, SpeedKind};
+pub use speed::{Sampler, Speed, SpeedKind};

@@ -9,7 +9,8 @@ use std::path::Path;
 /// Facts from the file's metadata, for manifests and reports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Release {
-    /// `ss_output_name`, `modelspec.title`, or the name of the file without its extension.
+    /// `ss_output_name`, `modelspec.title`, or the name of the file without its extension; of a file that has a name which
+    /// every such file has, the name of its folder.
     pub name: String,
     /// `modelspec.trigger_phrase`, cut at commas.
     pub trigger_words: Vec<String>,
@@ -21,13 +22,18 @@ pub struct Release {
     pub licence: Option<String>,
     /// What the file calls its base model: `ss_base_model_version` or `modelspec.architecture`.
     pub base_model: Option<String>,
-    /// Few-step release that the file or its metadata names, which needs a sampler of its own.
+    /// Few-step release that a name says and the tensors bear out, which needs a sampler of its own.
     pub speed: Option<Speed>,
+    /// Said when a name has the word of such a release and the tensors do not bear it out.
+    pub speed_note: Option<String>,
     /// All metadata of the file.
     pub metadata: BTreeMap<String, String>,
 }
 
 const FREQUENT_TAGS: usize = 10;
+
+/// Names that say nothing, since PEFT and diffusers give them to every file.
+const NAMELESS: &[&str] = &["adapter_model", "pytorch_lora_weights"];
 
 impl Release {
     pub(crate) fn of(store: &StFile, path: &Path) -> Self {
@@ -39,15 +45,21 @@ impl Release {
                 .filter(|t| !t.is_empty() && *t != "None")
                 .map(str::to_string)
         };
-        let stem = path
-            .file_stem()
-            .map(|s| s.to_string_lossy().into_owned())
-            .unwrap_or_default();
+        let stem = stem(path);
         let title = text("modelspec.title");
         let output = text("ss_output_name");
-        let names = [Some(&stem), title.as_ref(), output.as_ref()];
+        let names = [
+            ("`ss_output_name`", output.as_ref()),
+            ("`modelspec.title`", title.as_ref()),
+            ("the file's name", Some(&stem)),
+        ];
+        let names = names
+            .into_iter()
+            .filter_map(|(place, name)| Some((place, name?.as_str())));
+        let found = Speed::of(store, names);
         Self {
-            speed: Speed::of_names(names.into_iter().flatten().map(String::as_str)),
+            speed: found.speed,
+            speed_note: found.note,
             name: output.or(title).unwrap_or(stem),
             trigger_words: text("modelspec.trigger_phrase")
                 .iter()
@@ -61,6 +73,21 @@ impl Release {
             base_model: text("ss_base_model_version").or_else(|| text("modelspec.architecture")),
             metadata: store.metadata().clone(),
         }
+    }
+}
+
+/// The name of a file without its extension, or of its folder when the file is called like every other.
+fn stem(path: &Path) -> String {
+    let name = |path: &Path| {
+        path.file_stem()
+            .map(|s| s.to_string_lossy().into_owned())
+            .unwrap_or_default()
+    };
+    let own = name(path);
+    // `Path::parent` of a bare file name is empty, and so is its name.
+    match path.parent().and_then(Path::file_name) {
+        Some(folder) if NAMELESS.contains(&own.as_str()) => folder.to_string_lossy().into_owned(),
+        _ => own,
     }
 }
 

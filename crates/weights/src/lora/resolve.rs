@@ -1,6 +1,6 @@
 //! Matching an adapter file to a model: every tensor to its module, every module to its algorithm.
 
-use super::accounting::{Ignored, first_lines, glob, ignorable, listing};
+use super::accounting::{Ignored, Unmatched, first_lines, glob, ignorable, listing};
 use super::adapter::Adapter;
 use super::algorithm::{Fault, ScaleRule, Site, magnitude, recognised};
 use super::dialect::{EXTENDED_CLASSES, ordinal};
@@ -65,6 +65,7 @@ impl Lora {
         run.require_fitting()?;
         let notes = self.store.notes().iter().map(ToString::to_string);
         run.warnings.extend(notes);
+        run.warnings.extend(self.release().speed_note.clone());
         Ok(ResolvedLora {
             release: self.release().clone(),
             format: self.format(),
@@ -79,13 +80,18 @@ impl Lora {
 }
 
 impl Lora {
-    /// Keys of the tensors that [`Self::resolve`] would neither apply to a module of `table` nor know to be ignorable.
+    /// The tensors that [`Self::resolve`] would neither apply to a module of `table` nor leave out, by key.
     ///
     /// Errors: `Duplicate`, `Value` as in [`Self::resolve`].
-    pub fn unmatched(&self, table: &ModuleTable) -> Result<Vec<String>, LoraError> {
+    pub fn unmatched(
+        &self,
+        table: &ModuleTable,
+        options: &ResolveOptions,
+    ) -> Result<Vec<Unmatched>, LoraError> {
         let mut run = Run::new(self, table);
-        run.sorted(&ResolveOptions::default())?;
-        Ok(run.unknown)
+        run.sorted(options)?;
+        let keys = run.unknown.iter();
+        Ok(keys.map(|key| Unmatched::new(key, table)).collect())
     }
 }
 

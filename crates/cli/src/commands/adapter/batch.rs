@@ -1,15 +1,15 @@
 //! Many LoRAs in one call: what is good is built, what is bad is named.
 
-use super::maker::{self, Maker};
 use crate::args::Adapter;
-use crate::base::Base;
 use crate::commands::{Global, print_json};
 use crate::progress::Line;
+use crate::source::Weighted;
 use crate::table::{self, Table};
 use crate::{Outcome, causes, loss};
 use anyhow::{Context, bail, ensure};
-use gesso_convert::Silent;
 use gesso_convert::adapter::AdapterReport;
+use gesso_convert::delta::DeltaReport;
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -36,26 +36,39 @@ fn is_collection(path: &Path) -> bool {
     path.is_dir() && !PEFT_FILES.iter().any(|file| path.join(file).is_file())
 }
 
+/// What was made of one LoRA.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Made {
+    Slots(AdapterReport),
+    Delta(DeltaReport),
+}
+
+/// Makes the asset of a LoRA, given as on the command line, at a path.
+pub(super) type Make<'a> = dyn Fn(&Path, &Path) -> anyhow::Result<Made> + Sync + 'a;
+
 /// One LoRA of the call and what became of it.
 struct Done {
     lora: PathBuf,
     asset: PathBuf,
-    outcome: anyhow::Result<(AdapterReport, u64)>,
+    outcome: anyhow::Result<(Made, u64)>,
 }
 
-pub(super) fn run(options: &Adapter, global: Global) -> anyhow::Result<Outcome> {
-    let start = Instant::now();
+/// Makes an asset of every LoRA with `make`.
+pub(super) fn run(
+    options: &Adapter,
+    global: Global,
+    start: Instant,
+    make: &Make<'_>,
+) -> anyhow::Result<Outcome> {
     ensure!(
         options.name.is_none(),
         "`--name` names one adapter, but there are several\n\nhint: leave it out; each takes the name that its LoRA has"
     );
     let loras = listed(&options.loras)?;
-    let base = Base::open(&options.base)?;
-    let checkpoint = maker::checkpoint(options)?;
-    let maker = Maker::new(options, &base, checkpoint.as_ref())?;
     std::fs::create_dir_all(&options.output)
         .with_context(|| format!("cannot create the folder `{}`", options.output.display()))?;
-    let done = all(&maker, options, &loras, global)?;
+    let done = all(make, options, &loras, global)?;
     let bad = done.iter().filter(|d| d.outcome.is_err()).count();
     if global.json {
         let mut document = document(&done);
@@ -107,7 +120,7 @@ fn listed(arguments: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 
 /// Makes every asset, several at a time; the answer is in the order of `loras`.
 fn all(
-    maker: &Maker<'_>,
+    make: &Make<'_>,
     options: &Adapter,
     loras: &[PathBuf],
     global: Global,
@@ -134,7 +147,7 @@ fn all(
             };
             let outcome = match first {
                 Some(first) => same_name(first, asset),
-                None => pool.install(|| one(maker, lora, asset)),
+                None => pool.install(|| one(make, lora, asset)),
             };
             if let Ok(mut line) = line.lock() {
                 line.advance(1);
@@ -176,11 +189,14 @@ fn targets<'a>(output: &Path, loras: &'a [PathBuf]) -> Vec<(PathBuf, Option<&'a 
     loras
         .iter()
         .map(|lora| {
+            // With a strength behind it, the file is what stands before.
+            let parsed = lora.to_str().and_then(|text| Weighted::parse(text).ok());
+            let file = parsed.as_ref().map_or(lora.as_path(), |w| w.path.as_path());
             // A folder's name has no extension to take off.
-            let stem = if lora.is_dir() {
-                lora.file_name()
+            let stem = if file.is_dir() {
+                file.file_name()
             } else {
-                lora.file_stem()
+                file.file_stem()
             };
             let mut name = stem.unwrap_or_default().to_owned();
             name.push(".mlmodelcassets");
@@ -192,7 +208,7 @@ fn targets<'a>(output: &Path, loras: &'a [PathBuf]) -> Vec<(PathBuf, Option<&'a 
         .collect()
 }
 
-fn same_name(first: &Path, asset: &Path) -> anyhow::Result<(AdapterReport, u64)> {
+fn same_name(first: &Path, asset: &Path) -> anyhow::Result<(Made, u64)> {
     bail!(
         "its asset would be `{}`, which is that of `{}`\n\nhint: rename one of the two",
         asset.display(),
@@ -200,12 +216,12 @@ fn same_name(first: &Path, asset: &Path) -> anyhow::Result<(AdapterReport, u64)>
     )
 }
 
-fn one(maker: &Maker<'_>, lora: &Path, asset: &Path) -> anyhow::Result<(AdapterReport, u64)> {
-    let report = maker.make(lora, asset, &mut Silent)?;
+fn one(make: &Make<'_>, lora: &Path, asset: &Path) -> anyhow::Result<(Made, u64)> {
+    let made = make(lora, asset)?;
     let bytes = std::fs::metadata(asset)
         .with_context(|| format!("cannot read `{}`", asset.display()))?
         .len();
-    Ok((report, bytes))
+    Ok((made, bytes))
 }
 
 fn document(done: &[Done]) -> Value {
@@ -228,20 +244,33 @@ fn document(done: &[Done]) -> Value {
 }
 
 fn print(done: &[Done]) {
-    let mut table = Table::new(&[
-        "LoRA",
-        "modules",
-        "rank",
-        "cut",
-        "lost %",
-        "lowest SNR dB",
-        "size",
-    ]);
+    let slots = !done
+        .iter()
+        .any(|d| matches!(d.outcome, Ok((Made::Delta(_), _))));
+    let columns: &[&str] = if slots {
+        &[
+            "LoRA",
+            "modules",
+            "rank",
+            "cut",
+            "lost %",
+            "lowest SNR dB",
+            "size",
+        ]
+    } else {
+        &["LoRA", "tensors", "lowest SNR dB", "size"]
+    };
+    let mut table = Table::new(columns);
     for d in done {
         let file = d.lora.file_name().unwrap_or_default().to_string_lossy();
         let mut row = vec![file.into_owned()];
         match &d.outcome {
-            Ok((report, bytes)) => row.extend([
+            Ok((Made::Delta(report), bytes)) => row.extend([
+                report.tensors.len().to_string(),
+                loss::lowest(&report.losses),
+                table::bytes(*bytes),
+            ]),
+            Ok((Made::Slots(report), bytes)) => row.extend([
                 report.modules.values().sum::<usize>().to_string(),
                 report.rank.values().max().unwrap_or(&0).to_string(),
                 report.truncated.len().to_string(),

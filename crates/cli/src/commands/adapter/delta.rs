@@ -1,5 +1,6 @@
 //! `gesso adapter --as delta`.
 
+use super::batch;
 use crate::args::Adapter;
 use crate::base::Base;
 use crate::commands::{Global, overwrite};
@@ -11,9 +12,10 @@ use anyhow::{Context, ensure};
 use gesso_convert::adapter::BaseWeights;
 use gesso_convert::delta::{DeltaOptions, DeltaReport, write_delta};
 use gesso_convert::merged::Baked;
+use gesso_convert::{Progress, Silent};
 use gesso_coreml::stage::Staging;
 use gesso_weights::Checkpoint;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 pub(super) fn run(options: &Adapter, global: Global) -> anyhow::Result<Outcome> {
@@ -23,23 +25,21 @@ pub(super) fn run(options: &Adapter, global: Global) -> anyhow::Result<Outcome> 
         "a delta holds new weights, so it needs the old ones\n\nhint: name the checkpoint that the base was converted from with `--checkpoint`",
     )?;
     let base = Base::open(&options.base)?;
-    let weights = BaseWeights::new(&checkpoint, &base.info)?;
-    let loras = options
-        .loras
-        .iter()
-        .map(|lora| baked(lora, options, &checkpoint))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    let staging = Staging::file(&options.output, overwrite(options.force))?;
-    let made = DeltaOptions {
-        name: options.name.clone(),
+    let maker = Maker {
+        weights: BaseWeights::new(&checkpoint, &base.info)?,
+        checkpoint: &checkpoint,
+        base: &base,
+        options,
     };
+    if !options.merge && batch::is_meant(&options.loras) {
+        return batch::run(options, global, start, &|lora, asset| {
+            let made = maker.make(&[lora.into()], asset, &mut Silent)?;
+            Ok(batch::Made::Delta(made))
+        });
+    }
     let mut line = Line::new();
-    let report = global.on_threads(|| {
-        let (dir, file) = (&base.folder, staging.path());
-        write_delta(&loras, dir, &base.info, weights, &made, file, &mut line)
-    })??;
+    let report = global.on_threads(|| maker.make(&options.loras, &options.output, &mut line))??;
     line.clear();
-    staging.commit()?;
     if global.json {
         super::print_document(&report, &options.output, start)?;
     } else {
@@ -49,13 +49,48 @@ pub(super) fn run(options: &Adapter, global: Global) -> anyhow::Result<Outcome> 
     Ok(Outcome::Done)
 }
 
+/// Makes deltas for one base.
+struct Maker<'a> {
+    options: &'a Adapter,
+    base: &'a Base,
+    checkpoint: &'a Checkpoint,
+    weights: BaseWeights<'a>,
+}
+
+impl Maker<'_> {
+    /// Writes the delta of all `loras` together into a temporary sibling of `output` and moves it into place.
+    fn make(
+        &self,
+        loras: &[PathBuf],
+        output: &Path,
+        progress: &mut dyn Progress,
+    ) -> anyhow::Result<DeltaReport> {
+        let options = self.options;
+        let loras = loras
+            .iter()
+            .map(|lora| baked(lora, options, self.checkpoint))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let staging = Staging::file(output, overwrite(options.force))?;
+        let made = DeltaOptions {
+            name: options.name.clone(),
+        };
+        let (dir, info) = (&self.base.folder, &self.base.info);
+        let report = write_delta(
+            &loras,
+            dir,
+            info,
+            self.weights,
+            &made,
+            staging.path(),
+            progress,
+        )?;
+        staging.commit()?;
+        Ok(report)
+    }
+}
+
 /// Refuses what means nothing for a delta.
 fn possible(options: &Adapter) -> anyhow::Result<()> {
-    ensure!(
-        options.merge || options.loras.len() == 1,
-        "{} LoRAs are given, expected one\n\nhint: `--merge` puts several into one delta",
-        options.loras.len()
-    );
     let others = [
         ("--rank", options.rank.is_some()),
         ("--bits", options.bits != 16),

@@ -10,6 +10,7 @@ use crate::base::Base;
 use crate::progress::Line;
 use crate::table::Table;
 use crate::{Outcome, loss, table};
+use gesso_convert::Silent;
 use gesso_convert::adapter::AdapterReport;
 use maker::Maker;
 use serde::Serialize;
@@ -21,10 +22,15 @@ pub(super) fn run(options: &Adapter, global: Global) -> anyhow::Result<Outcome> 
     if options.form == AssetForm::Delta {
         return delta::run(options, global);
     }
-    if !options.merge && batch::is_meant(&options.loras) {
-        return batch::run(options, global);
-    }
     let base = Base::open(&options.base)?;
+    if !options.merge && batch::is_meant(&options.loras) {
+        let checkpoint = maker::checkpoint(options)?;
+        let maker = Maker::new(options, &base, checkpoint.as_ref())?;
+        return batch::run(options, global, start, &|lora, asset| {
+            let report = maker.make(lora, asset, &mut Silent)?;
+            Ok(batch::Made::Slots(report))
+        });
+    }
     let report = asset(options, &base, global)?;
     if global.json {
         print_document(&report, &options.output, start)?;

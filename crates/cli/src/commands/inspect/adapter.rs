@@ -21,6 +21,13 @@ pub(super) fn page(path: &Path) -> anyhow::Result<Page> {
         ("trigger words", m.trigger_words.join(", ")),
         ("author", m.author.clone().unwrap_or_default()),
         ("license", m.license.clone().unwrap_or_default()),
+        (
+            "sampler",
+            m.scheduler_hint
+                .as_ref()
+                .map(super::lora::sampler_words)
+                .unwrap_or_default(),
+        ),
         ("modules", (m.rows.len() / 2).to_string()),
     ]);
     let mut components = Table::new(&["component", "package", "rank", "layout hash"]);
@@ -39,6 +46,7 @@ pub(super) fn page(path: &Path) -> anyhow::Result<Page> {
     Ok(Page {
         json: json!({ "kind": "adapter asset", "path": path.display().to_string(), "manifest": m }),
         text: format!("{head}\n{}\n{}", components.text(), members.text()),
+        problem: None,
     })
 }
 
@@ -73,5 +81,6 @@ fn delta(path: &Path) -> anyhow::Result<Page> {
     Ok(Page {
         json: json!({ "kind": "delta", "path": path.display().to_string(), "manifest": m }),
         text: format!("{head}\n{}", files.text()),
+        problem: None,
     })
 }

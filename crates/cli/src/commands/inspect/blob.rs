@@ -37,5 +37,6 @@ pub(super) fn page(path: &Path) -> anyhow::Result<Page> {
     Ok(Page {
         json: json!({ "kind": "weight file", "bytes": bytes.len(), "records": records, "bytes_by_dtype": sums }),
         text: format!("{head}\n{}", table.text()),
+        problem: None,
     })
 }

@@ -95,5 +95,9 @@ pub(super) fn page(options: &Options) -> anyhow::Result<Page> {
         "kind": "checkpoint", "path": options.path.display().to_string(), "family": family, "hash": hash,
         "components": components, "unused": unused, "notes": checkpoint.notes(), "metadata": checkpoint.metadata(),
     });
-    Ok(Page { json, text })
+    Ok(Page {
+        json,
+        text,
+        problem: None,
+    })
 }

@@ -21,6 +21,12 @@ pub(super) fn page(path: &Path) -> anyhow::Result<Page> {
         ("attention", recipe.attention.clone()),
         ("source", info.source_hash.clone()),
         (
+            "sampler",
+            info.scheduler_hint()
+                .map(super::lora::sampler_words)
+                .unwrap_or_default(),
+        ),
+        (
             "tokenizer",
             if info.tokenizer {
                 "yes".into()
@@ -66,5 +72,6 @@ pub(super) fn page(path: &Path) -> anyhow::Result<Page> {
     Ok(Page {
         json: json!({ "kind": "converted folder", "path": path.display().to_string(), "info": info }),
         text: format!("{head}\n{}{slots}", packages.text()),
+        problem: None,
     })
 }

@@ -4,9 +4,12 @@ use super::{Options, Page, lines};
 use crate::base::Base;
 use crate::source;
 use crate::table::Table;
-use gesso_weights::lora::{Lora, ModuleTable, ResolveOptions, ResolvedLora};
+use gesso_convert::hint::SchedulerHint;
+use gesso_weights::lora::{
+    Lora, ModuleInfo, ModuleKind, ModuleTable, ResolveOptions, ResolvedLora,
+};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Ends of the keys of first factors, whose smaller side is the rank.
@@ -29,20 +32,26 @@ pub(super) fn page(lora: &Lora, options: &Options) -> anyhow::Result<Page> {
         .iter()
         .map(|(tag, n)| format!("{tag} ({n})"))
         .collect();
-    let speed = release
-        .speed
-        .as_ref()
-        .map(|s| format!("{:?}", s.kind))
-        .unwrap_or_default();
+    let speed = release.speed.as_ref().map(|s| s.kind.as_str());
+    let hint = SchedulerHint::of(release);
     let ranks = ranks(lora);
+    let alphas = lora.alphas();
+    let configured = lora.configured_alphas();
     let mut text = lines(&[
         ("kind", "LoRA".into()),
         ("format", lora.format().as_str().into()),
         ("name", release.name.clone()),
         ("family", family.clone()),
-        ("few-step release", speed.clone()),
+        ("few-step release", speed.unwrap_or_default().into()),
+        (
+            "sampler",
+            hint.as_ref().map(sampler_words).unwrap_or_default(),
+        ),
+        ("note", said(&release.speed_note)),
         ("tensors", lora.tensors().to_string()),
         ("ranks", distribution(&ranks)),
+        ("alphas", distribution(&alphas)),
+        ("alpha by configuration", configured.join("; ")),
         ("trigger words", release.trigger_words.join(", ")),
         ("frequent tags", tags.join(", ")),
         ("author", said(&release.author)),
@@ -51,7 +60,8 @@ pub(super) fn page(lora: &Lora, options: &Options) -> anyhow::Result<Page> {
     ]);
     let mut json = json!({
         "kind": "lora", "path": options.path.display().to_string(), "format": lora.format().as_str(),
-        "name": release.name, "family": family, "speed": speed, "tensors": lora.tensors(), "ranks": keyed(&ranks),
+        "name": release.name, "family": family, "speed": speed, "scheduler_hint": hint, "note": release.speed_note,
+        "tensors": lora.tensors(), "ranks": keyed(&ranks), "alphas": alphas, "configured_alphas": configured,
         "trigger_words": release.trigger_words, "frequent_tags": release.frequent_tags, "author": release.author,
         "license": release.licence, "base_model": release.base_model, "metadata": release.metadata,
     });
@@ -65,10 +75,25 @@ pub(super) fn page(lora: &Lora, options: &Options) -> anyhow::Result<Page> {
         text += &format!("\n{}", table.text());
         json["list"] = Value::Array(list);
     }
-    if let Some(base) = &options.base {
-        against(lora, base, options, &mut json, &mut text)?;
-    }
-    Ok(Page { json, text })
+    let problem = match &options.base {
+        Some(base) => against(lora, base, options, &mut json, &mut text)?,
+        None => None,
+    };
+    Ok(Page {
+        json,
+        text,
+        problem,
+    })
+}
+
+/// A sampler in words, with the reason.
+pub(super) fn sampler_words(hint: &SchedulerHint) -> String {
+    let spacing = hint.timestep_spacing.as_deref();
+    let spacing = spacing.map_or(String::new(), |s| format!(" ({s})"));
+    format!(
+        "{}{spacing}, {} steps, guidance {} ({})",
+        hint.scheduler, hint.steps, hint.guidance, hint.because
+    )
 }
 
 /// Ranks by the shapes of the first factors.
@@ -107,47 +132,71 @@ fn modules(base: &Path, options: &Options) -> anyhow::Result<ModuleTable> {
     )?))
 }
 
-/// Which modules are touched, and which tensors touch none.
+/// Which modules are touched, and which tensors touch none. The answer is why the file cannot be used with the base; what does
+/// fit is listed all the same.
 fn against(
     lora: &Lora,
     base: &Path,
     options: &Options,
     json: &mut Value,
     text: &mut String,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<anyhow::Error>> {
     let table = modules(base, options)?;
-    let unmatched = lora.unmatched(&table)?;
-    let resolved = if unmatched.len() == lora.tensors() {
-        None
-    } else {
-        Some(lora.resolve(
-            &table,
-            &ResolveOptions {
-                ignore: unmatched.clone(),
-            },
-        )?)
+    let mut allowed = ResolveOptions {
+        ignore: options.ignore.clone(),
     };
-    json["unmatched"] = unmatched.clone().into();
+    let unmatched = lora.unmatched(&table, &allowed)?;
+    let (resolved, problem) = match lora.resolve(&table, &allowed) {
+        Ok(resolved) => (Some(resolved), None),
+        Err(error) => {
+            allowed
+                .ignore
+                .extend(unmatched.iter().map(|u| u.key.clone()));
+            (lora.resolve(&table, &allowed).ok(), Some(error.into()))
+        }
+    };
+    json["unmatched"] = unmatched
+        .iter()
+        .map(|u| json!({ "name": u.key, "nearest": u.nearest }))
+        .collect();
     if let Some(resolved) = &resolved {
-        matched(resolved, unmatched.len(), json, text);
+        let keys = unmatched.iter().map(|u| u.key.as_str()).collect();
+        matched(resolved, &table, &keys, json, text);
     }
     *text += &format!(
         "\n{} of {} tensors touch no module of the base\n",
         unmatched.len(),
         lora.tensors()
     );
-    for key in &unmatched {
-        *text += &format!("unmatched: {key}\n");
+    for u in &unmatched {
+        let nearest = u.nearest.as_ref();
+        let nearest = nearest.map_or(String::new(), |n| format!(" (nearest known module: {n})"));
+        *text += &format!("unmatched: {}{nearest}\n", u.key);
     }
-    Ok(())
+    Ok(problem)
 }
 
-fn matched(resolved: &ResolvedLora, unmatched: usize, json: &mut Value, text: &mut String) {
+fn matched(
+    resolved: &ResolvedLora,
+    table: &ModuleTable,
+    unmatched: &BTreeSet<&str>,
+    json: &mut Value,
+    text: &mut String,
+) {
     let ignored: Vec<_> = resolved
         .ignored
         .iter()
-        .filter(|i| !i.reason.starts_with("pattern "))
+        .filter(|i| !unmatched.contains(i.key.as_str()))
         .collect();
+    let weights = |m: &&ModuleInfo| matches!(m.kind, ModuleKind::Linear | ModuleKind::Conv);
+    let missed: Vec<String> = table
+        .modules()
+        .iter()
+        .filter(weights)
+        .filter(|m| resolved.adapter(m.component, &m.path).is_none())
+        .map(|m| format!("{}:{}", m.component, m.path))
+        .collect();
+    let all = table.modules().iter().filter(weights).count();
     json["modules"] = resolved
         .modules
         .iter()
@@ -162,6 +211,7 @@ fn matched(resolved: &ResolvedLora, unmatched: usize, json: &mut Value, text: &m
     json["scales"] = json!(resolved.scales());
     json["resolved_ranks"] = json!(keyed(&resolved.ranks()));
     json["applied"] = resolved.applied.into();
+    json["missed"] = missed.clone().into();
     json["warnings"] = resolved.warnings.clone().into();
     json["ignored"] = ignored
         .iter()
@@ -170,6 +220,10 @@ fn matched(resolved: &ResolvedLora, unmatched: usize, json: &mut Value, text: &m
     *text += "\n";
     *text += &lines(&[
         ("modules", resolved.modules.len().to_string()),
+        (
+            "linears and convolutions of the base",
+            format!("{} touched, {} not", all - missed.len(), missed.len()),
+        ),
         ("algorithms", distribution(&resolved.algorithms())),
         ("ranks of modules", distribution(&resolved.ranks())),
         ("scales (alpha / rank)", distribution(&resolved.scales())),
@@ -177,13 +231,13 @@ fn matched(resolved: &ResolvedLora, unmatched: usize, json: &mut Value, text: &m
             "tensors applied",
             format!("{} of {}", resolved.applied, resolved.tensors),
         ),
-        (
-            "ignored",
-            (resolved.ignored.len() - unmatched.min(resolved.ignored.len())).to_string(),
-        ),
+        ("ignored", ignored.len().to_string()),
     ]);
     for warning in &resolved.warnings {
         *text += &format!("warning: {warning}\n");
+    }
+    for i in &ignored {
+        *text += &format!("ignored: {} ({})\n", i.key, i.reason);
     }
     let mut table = Table::new(&["component", "module", "algorithm", "rank", "scale"]);
     for ((component, path), a) in &resolved.modules {

@@ -34,14 +34,20 @@ pub(crate) struct Options {
     /// Match a LoRA with the modules of a checkpoint or a converted folder.
     #[arg(long, value_name = "OUT|CHECKPOINT")]
     base: Option<PathBuf>,
+    /// Tensors of a LoRA that may stay unused, by pattern.
+    #[arg(long, value_name = "PATTERN", requires = "base")]
+    ignore: Vec<String>,
     #[command(flatten)]
     source: crate::args::Source,
 }
 
 /// What is said about a path: for programs and for people.
+#[derive(Default)]
 struct Page {
     json: Value,
     text: String,
+    /// Why what is said amounts to an error all the same.
+    problem: Option<anyhow::Error>,
 }
 
 pub(super) fn run(options: &Options, global: Global) -> anyhow::Result<Outcome> {
@@ -57,7 +63,7 @@ pub(super) fn run(options: &Options, global: Global) -> anyhow::Result<Outcome> 
     } else {
         print!("{}", page.text);
     }
-    Ok(Outcome::Done)
+    page.problem.map_or(Ok(Outcome::Done), Err)
 }
 
 fn page(options: &Options) -> anyhow::Result<Page> {

@@ -87,7 +87,11 @@ pub(super) fn page(opened: &Opened, ops: bool, tensors: bool) -> anyhow::Result<
         text += "\n";
         text += &tensor_table(&constants).text();
     }
-    Ok(Page { json, text })
+    Ok(Page {
+        json,
+        text,
+        problem: None,
+    })
 }
 
 /// A table of counts, the largest first; nothing when there are none.

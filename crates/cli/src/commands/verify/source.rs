@@ -13,6 +13,7 @@ use crate::commands::{Global, convert};
 use crate::measure::Loss;
 use crate::networks::{Adapter, EngineNetworks, Inputs, slots};
 use crate::progress::Line;
+use crate::sampler::Settled;
 use crate::{assets, source};
 use anyhow::{Context, bail, ensure};
 use gesso_convert::Recipe;
@@ -47,7 +48,7 @@ pub(super) fn judge(
     let recipe = reference_recipe(options, &base, &checkpoint, &parts)?;
     let scratch = reference(&checkpoint, &recipe, options, global)?;
     let exact = Base::open(scratch.path())?;
-    let adapters = assets::load(options.adapter.as_slice(), &base)?;
+    let adapters = assets::load(options.adapter.as_slice(), &base)?.adapters;
     let floor = options.min_psnr.or(default_floor(base.info.recipe.bits));
     let asked = Asked {
         floor,
@@ -225,19 +226,27 @@ fn end_to_end(
         negative: String::new(),
         seed: 0,
         rng: Rng::Numpy,
-        steps: options.steps,
-        scheduler: Scheduler::DpmPp2m,
-        guidance: 7.5,
+        steps: Some(options.steps),
+        scheduler: Some(Scheduler::DpmPp2m),
+        guidance: Some(7.5),
     };
+    let settled = Settled::new(&sampling, &[])?;
     let mut line = Line::new();
     let mut networks = EngineNetworks::load(exact, &[], asked.judge.clone())?;
     line.begin("reference", options.steps.into());
     let prompt = Prompt::plain(&options.prompt);
-    let wanted = sample(exact, &sampling, prompt.clone(), &mut networks, &mut line)?;
+    let wanted = sample(
+        exact,
+        &sampling,
+        &settled,
+        prompt.clone(),
+        &mut networks,
+        &mut line,
+    )?;
     let mut networks = EngineNetworks::load(base, adapters, asked.engine.clone())?;
     line.begin("conversion", options.steps.into());
     let start = Instant::now();
-    let found = sample(base, &sampling, prompt, &mut networks, &mut line)?;
+    let found = sample(base, &sampling, &settled, prompt, &mut networks, &mut line)?;
     let seconds = start.elapsed().as_secs_f64();
     let steps = options.steps;
     Ok(vec![

@@ -3,11 +3,13 @@
 //! ```text
 //! LyCORIS   weight [C] (convolution [1, C, 1, 1]), on_input   dW = W · w       (w is an offset from 1)
 //! PEFT      ia3_l [O, 1] or [1, I]                            dW = W · (l − 1); for [O, 1] the bias as well
+//!           convolution [1, C, 1, 1]: inputs for the configuration's `feedforward_modules`, else outputs with the bias
 //! ```
 //! Source: KohakuBlueleaf/LyCORIS `modules/ia3.py`; huggingface/peft `tuners/ia3`.
 
 use super::site::{Dims, shape_error};
-use super::{Built, Delta, Fault, Site};
+use super::{Built, Delta, Fault, ScaleRule, Site};
+use crate::lora::error::LoraError;
 use crate::lora::factor::Factor;
 use crate::lora::part::Part;
 
@@ -29,11 +31,32 @@ pub(super) fn build(site: &mut Site<'_>) -> Result<Built, Fault> {
 pub(super) fn build_peft(site: &mut Site<'_>) -> Result<Built, Fault> {
     let factor = site.need(Part::Ia3L, "`ia3_l`", "no other tensor")?;
     let on_input = match *factor.shape.as_slice() {
-        [1, _, ..] => true,
-        [_, 1, ..] => false,
-        _ => return Err(shape_error(&factor, "[O, 1] or [1, I]")),
+        [1, _] => true,
+        [_, 1] => false,
+        [1, channels, 1, 1] => conv_on_input(site, &factor, channels)?,
+        _ => return Err(shape_error(&factor, "[O, 1], [1, I] or [1, C, 1, 1]")),
     };
     built(site, factor, on_input, 1.0)
+}
+
+/// Which side a convolution's vector scales: PEFT stores both alike and keeps the answer in its configuration.
+fn conv_on_input(site: &Site<'_>, factor: &Factor, channels: usize) -> Result<bool, Fault> {
+    let configured = match site.rule {
+        ScaleRule::Peft(config) => config.is_feedforward(&site.module.path),
+        ScaleRule::Tensors => None,
+    };
+    let dims = site.dims();
+    match configured {
+        Some(on_input) => Ok(on_input),
+        None if dims.inputs != dims.outputs => Ok(channels == dims.inputs),
+        None => Err(Fault::Error(LoraError::Value {
+            file: factor.file().to_path_buf(),
+            tensor: factor.key.clone(),
+            reason: format!(
+                "the convolution has {channels} inputs and as many outputs, and no `adapter_config.json` with `feedforward_modules` says which of them are scaled"
+            ),
+        })),
+    }
 }
 
 fn built(
