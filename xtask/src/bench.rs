@@ -29,6 +29,8 @@ enum Part {
 struct Row {
     what: String,
     seconds: f64,
+    /// User and system time of the process.
+    cpu: f64,
     /// Highest `RssAnon` seen, in bytes; mapped file pages are not counted.
     anonymous: u64,
     ok: bool,
@@ -73,6 +75,25 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
             },
         )?);
     }
+    let delta = out.join("style-4-delta.mlmodelcassets");
+    rows.push(measured(
+        "adapter --as delta, rank 16, base at 4 bits",
+        |c| {
+            c.arg("adapter")
+                .arg(&lora)
+                .args(["--as", "delta", "--base"]);
+            c.arg(out.join("sd15-4")).arg("--checkpoint").arg(&synth);
+            c.arg("-o").arg(&delta).arg("--force");
+        },
+    )?);
+    rows.push(measured("apply that delta", |c| {
+        c.arg("apply")
+            .arg(&delta)
+            .arg("--base")
+            .arg(out.join("sd15-4"));
+        c.arg("-o").arg(out.join("sd15-4-styled")).arg("--force");
+    })?);
+    rows.push(thousand(&out)?);
     if !options.no_verify {
         for bits in ["16", "4"] {
             rows.push(measured(
@@ -101,17 +122,61 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
             },
         )?);
     }
-    println!("| command | seconds | peak anonymous memory |\n|---|---|---|");
+    println!("| command | seconds | CPU seconds | peak anonymous memory |\n|---|---|---|---|");
     for row in &rows {
         let failed = if row.ok { "" } else { " (FAILED)" };
         println!(
-            "| {}{failed} | {:.1} | {:.0} MB |",
+            "| {}{failed} | {:.1} | {:.2} | {:.0} MB |",
             row.what,
             row.seconds,
+            row.cpu,
             row.anonymous as f64 / 1e6
         );
     }
+    for asset in ["style-16.mlmodelcassets", "style-4-delta.mlmodelcassets"] {
+        let bytes = std::fs::metadata(out.join(asset))?.len();
+        println!("\n{asset}: {:.1} MB", bytes as f64 / 1e6);
+    }
+    println!(
+        "LoRA: {:.1} MB",
+        std::fs::metadata(&lora)?.len() as f64 / 1e6
+    );
     Ok(rows.iter().all(|r| r.ok))
+}
+
+/// 1,000 LoRAs of the shapes model, one of them cut short, in one call.
+fn thousand(out: &Path) -> anyhow::Result<Row> {
+    let base = out.join("shapes");
+    let convert = measured("convert", |c| {
+        c.arg("convert").arg(root().join("fixtures/shapes/base"));
+        c.arg("-o").arg(&base).arg("--force");
+    })?;
+    anyhow::ensure!(convert.ok, "the shapes model does not convert");
+    let (loras, assets) = (out.join("loras"), out.join("assets"));
+    for folder in [&loras, &assets] {
+        if folder.exists() {
+            std::fs::remove_dir_all(folder)?;
+        }
+    }
+    std::fs::create_dir_all(&loras)?;
+    let sketch = std::fs::read(root().join("fixtures/shapes/lora/sketch.safetensors"))?;
+    for i in 0..1000 {
+        let bytes = if i == 617 {
+            &sketch[..100]
+        } else {
+            &sketch[..]
+        };
+        std::fs::write(loras.join(format!("{i:04}.safetensors")), bytes)?;
+    }
+    let row = measured("adapter, 1,000 LoRAs of 120 modules, one cut short", |c| {
+        c.arg("adapter").arg(&loras).arg("--base").arg(&base);
+        c.arg("-o").arg(&assets).args(["--jobs", "2"]);
+    })?;
+    let made = std::fs::read_dir(&assets)?.count();
+    Ok(Row {
+        ok: row.ok && made == 999,
+        ..row
+    })
 }
 
 /// Runs the release binary, looking at its memory every 10 ms.
@@ -119,9 +184,10 @@ fn measured(what: &str, arguments: impl FnOnce(&mut Command)) -> anyhow::Result<
     let mut command = Command::new(root().join("target/release/gesso"));
     arguments(&mut command);
     eprintln!("+ {command:?}");
-    let start = Instant::now();
+    let (start, before) = (Instant::now(), cpu_of_children()?);
     let mut child = command
         .stdin(Stdio::null())
+        .stdout(Stdio::null())
         .spawn()
         .context("cannot start the release binary")?;
     let status = Path::new("/proc")
@@ -140,9 +206,21 @@ fn measured(what: &str, arguments: impl FnOnce(&mut Command)) -> anyhow::Result<
     Ok(Row {
         what: what.into(),
         seconds: start.elapsed().as_secs_f64(),
+        cpu: cpu_of_children()? - before,
         anonymous,
         ok,
     })
+}
+
+/// User and system seconds of all children that have ended (`cutime` and `cstime` of this process, in hundredths).
+fn cpu_of_children() -> anyhow::Result<f64> {
+    let text = std::fs::read_to_string("/proc/self/stat")?;
+    // The name in parentheses may hold spaces.
+    let (_, fields) = text.rsplit_once(')').context("an odd /proc/self/stat")?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let ticks = |i: usize| fields.get(i).and_then(|f| f.parse::<f64>().ok());
+    let (user, system) = (ticks(13), ticks(14));
+    Ok((user.zip(system)).map_or(0.0, |(u, s)| (u + s) / 100.0))
 }
 
 /// `RssAnon` of a process in bytes.

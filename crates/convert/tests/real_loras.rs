@@ -14,7 +14,7 @@ use gesso_convert::slots::{Role, SlotOptions};
 use gesso_engine::{Kernels, Model, RunOptions};
 use gesso_testkit::{fixture, shared};
 use gesso_weights::lora::{Lora, ResolveOptions, ResolvedLora};
-use gesso_weights::{TextConfig, UnetConfig};
+use gesso_weights::{StDType, TensorRef, TextConfig, UnetConfig, write_safetensors};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
@@ -260,4 +260,67 @@ fn the_numbered_pairs_of_cloneofsimo() {
     let (worst, modules) = compared(&lora, &asset, dir.path());
     assert!(worst < 1e-3 && modules == 192, "{worst} {modules}");
     assert_eq!(asset.manifest().components.len(), 2);
+}
+
+/// Writes a kohya LoRA of this rank in fp16 over every module that has a slot.
+fn generated(base: &FolderInfo, rank: usize, path: &Path) {
+    let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
+    let mut state = 1u64;
+    let mut numbers = |n: usize| -> Vec<u8> {
+        (0..n)
+            .flat_map(|_| {
+                state = state
+                    .wrapping_mul(6364136223846793005)
+                    .wrapping_add(1442695040888963407);
+                let x = (state >> 40) as f32 / 8388608.0 - 1.0;
+                half::f16::from_f32(x * 0.05).to_le_bytes()
+            })
+            .collect()
+    };
+    for (component, table) in base.slot_tables().unwrap() {
+        let prefix = if component == "unet" {
+            "lora_unet"
+        } else {
+            "lora_te"
+        };
+        for module in table.modules() {
+            let name = format!("{prefix}_{}", module.module.replace('.', "_"));
+            let (down, up) = (vec![rank, module.inputs], vec![module.outputs, rank]);
+            for (part, shape) in [("lora_down.weight", down), ("lora_up.weight", up)] {
+                let bytes = numbers(shape.iter().product());
+                tensors.push((format!("{name}.{part}"), shape, bytes));
+            }
+            let alpha = half::f16::from_f32(rank as f32).to_le_bytes().to_vec();
+            tensors.push((format!("{name}.alpha"), vec![], alpha));
+        }
+    }
+    tensors.sort();
+    let refs: Vec<TensorRef<'_>> = tensors
+        .iter()
+        .map(|(name, shape, bytes)| TensorRef {
+            name,
+            dtype: StDType::F16,
+            shape,
+            bytes,
+        })
+        .collect();
+    write_safetensors(path, &BTreeMap::new(), &refs).unwrap();
+}
+
+#[test]
+fn an_asset_is_as_large_as_its_lora() {
+    let base = base();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("rank4.safetensors");
+    generated(&base, 4, &path);
+    let (lora, made) = asset(&path, &base, dir.path());
+    assert_eq!((lora.modules.len(), lora.applied), (264, 3 * 264));
+    assert_eq!(made.manifest().rank, 4);
+    let size = |path: &Path| std::fs::metadata(path).unwrap().len() as f64;
+    let (was, is) = (size(&path), size(&dir.path().join("real.mlmodelcassets")));
+    println!(
+        "LoRA {was} bytes, asset {is} bytes, {:+.2} %",
+        100.0 * (is / was - 1.0)
+    );
+    assert!((is / was - 1.0).abs() <= 0.05, "{was} {is}");
 }

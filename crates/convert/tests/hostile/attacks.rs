@@ -39,6 +39,9 @@ fn read(reader: &str, path: &Path) -> Result<(), String> {
         "zip" => gesso_convert::asset::check(&bytes(), path)
             .map(drop)
             .map_err(said),
+        "delta" => gesso_convert::delta::check(&bytes(), path)
+            .map(drop)
+            .map_err(said),
         "text" => gesso_mil::text::parse(&String::from_utf8(bytes()).unwrap())
             .map(drop)
             .map_err(said),

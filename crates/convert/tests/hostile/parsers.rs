@@ -129,6 +129,30 @@ pub(crate) const PARSERS: &[Parser] = &[
         besides: 64 << 10,
     },
     Parser {
+        name: "delta",
+        samples: samples::deltas,
+        words: &[b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", b"../"],
+        read: delta,
+        factor: 16,
+        besides: 64 << 10,
+    },
+    Parser {
+        name: "delta manifest",
+        samples: samples::delta_manifests,
+        words: &[
+            b"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[",
+            b"{\"a\":",
+            b"1e999",
+            b"18446744073709551615",
+            b"null",
+            b"\"patches\": [],",
+            b"\"offset\": 0,",
+        ],
+        read: delta_manifest,
+        factor: 64,
+        besides: 64 << 10,
+    },
+    Parser {
         name: "safetensors",
         samples: samples::safetensors,
         words: &[
@@ -244,6 +268,26 @@ fn zip(bytes: &[u8]) -> Result<(), String> {
 
 fn manifest(bytes: &[u8]) -> Result<(), String> {
     zip(&samples::asset(bytes))
+}
+
+fn delta(bytes: &[u8]) -> Result<(), String> {
+    let manifest =
+        gesso_convert::delta::check(bytes, Path::new("style.mlmodelcassets")).map_err(said)?;
+    // What applying relies on.
+    for file in &manifest.files {
+        let mut free = 0;
+        for patch in &file.patches {
+            assert!(patch.length > 0 && patch.offset >= free);
+            free = patch.offset + patch.length;
+        }
+        assert!(free <= file.size);
+        assert!(file.patched().unwrap() <= bytes.len() as u64);
+    }
+    Ok(())
+}
+
+fn delta_manifest(bytes: &[u8]) -> Result<(), String> {
+    delta(&samples::delta(bytes))
 }
 
 fn safetensors(bytes: &[u8]) -> Result<(), String> {

@@ -141,3 +141,48 @@ pub(crate) fn asset(manifest: &[u8]) -> Vec<u8> {
 pub(crate) fn assets() -> Vec<Vec<u8>> {
     manifests().iter().map(|manifest| asset(manifest)).collect()
 }
+
+/// New bytes of the two patches of a small delta.
+const PATCHES: [&[u8]; 2] = [&[1; 24], &[2; 40]];
+
+/// The manifest of that delta.
+pub(crate) fn delta_manifests() -> Vec<Vec<u8>> {
+    let sha256 = |bytes: &[u8]| -> String {
+        let digest = Sha256::digest(bytes);
+        digest.iter().map(|b| format!("{b:02x}")).collect()
+    };
+    let data = PATCHES.concat();
+    let patch = |tensor: &str, offset: usize, bytes: &[u8]| {
+        serde_json::json!({
+            "tensor": tensor, "offset": offset, "length": bytes.len(), "sha256": sha256(bytes),
+        })
+    };
+    let manifest = serde_json::json!({
+        "schema": 1, "min_reader": 1, "kind": "gesso.delta", "name": "style",
+        "loras": [{ "name": "style", "unet": 0.7, "text_encoder": 1.0 }],
+        "trigger_words": ["style"], "author": null, "license": null, "metadata": {},
+        "base_source_hash": sha256(b"source"),
+        "files": [{
+            "component": "unet", "package": "Unet", "data": "Unet.weights", "size": 512,
+            "before": sha256(b"before"), "after": sha256(b"after"),
+            "patches": [patch("unet:a.weight", 64, PATCHES[0]), patch("unet:b.weight", 128, PATCHES[1])],
+        }],
+        "palettized": { "unet:a.weight": [8, 41.5] },
+        "members": { "Unet.weights": { "size": data.len(), "sha256": sha256(&data) } },
+        "signature": null,
+    });
+    vec![serde_json::to_vec_pretty(&manifest).unwrap()]
+}
+
+/// The delta around a manifest, with right checksums whatever the manifest says.
+pub(crate) fn delta(manifest: &[u8]) -> Vec<u8> {
+    archive(&[
+        ("Unet.weights", &PATCHES.concat()),
+        ("manifest.json", manifest),
+    ])
+}
+
+/// Whole deltas.
+pub(crate) fn deltas() -> Vec<Vec<u8>> {
+    delta_manifests().iter().map(|m| delta(m)).collect()
+}
