@@ -147,6 +147,31 @@ final class AdapterTests: XCTestCase {
     await wrong(manager)
   }
 
+  /// The hash of the outcome is compared, and nothing of a wrong one stays.
+  func testADeltaWithAnotherOutcomeIsRefused() async throws {
+    let folder = try TemporaryFolder()
+    let manager = manager(folder)
+    let real = try StoredArchive(InputFile(made("sketch-delta.mlmodelcassets")))
+    let wrong = String(repeating: "0", count: 64)
+    let members = try real.members.map { member -> (String, Data) in
+      var bytes = Data()
+      try real.stream(member) { bytes.append(contentsOf: $0) }
+      guard member.name == Asset.manifestName else { return (member.name, bytes) }
+      guard case .delta(let manifest) = try AssetManifest(bytes, file: folder.url) else { return (member.name, bytes) }
+      let text = String(decoding: bytes, as: UTF8.self)
+      return (member.name, Data(text.replacingOccurrences(of: manifest.files[0].after, with: wrong).utf8))
+    }
+    let file = folder.url.appendingPathComponent("wrong.mlmodelcassets")
+    try archive(of: members).write(to: file)
+    do {
+      _ = try await manager.base(at: made("base"), applying: file)
+      XCTFail("it was taken")
+    } catch GessoError.deltaResult(_, "sketch", wrong, _) {}
+    XCTAssertEqual(try FileManager.default.contentsOfDirectory(atPath: manager.folder.staging.path), [])
+    let kinds = try await manager.contents.map(\.kind)
+    XCTAssertFalse(kinds.contains(.base))
+  }
+
   /// Kinds that are not what a call is for.
   private func wrong(_ manager: ModelManager) async {
     func fails(_ name: String, _ isRight: (GessoError) -> Bool, _ body: () async throws -> Void) async {

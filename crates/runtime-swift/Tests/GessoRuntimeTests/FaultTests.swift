@@ -22,60 +22,62 @@ struct Sequence {
 final class FaultTests: XCTestCase {
   private func asset(_ name: String) -> URL { fixtures.appendingPathComponent("swift/\(name).mlmodelcassets") }
 
-  /// Processes are killed at every step, and at random times, of compiling, keeping and taking away. What they leave is repaired
-  /// by the next start: nothing lies around, and every entry is whole.
-  func testTwoHundredKillsLeaveNothingBehind() async throws {
-    let folder = try TemporaryFolder()
-    let root = folder.url.appendingPathComponent("cache")
-    let temporary = folder.url.appendingPathComponent("temporary")
-    let probe = try XCTUnwrap(Self.probe, "gesso-cache-probe is not beside the tests")
-    let sample = fixtures.appendingPathComponent("formats/samples/base_fp16_ios16/base_fp16_ios16.mlpackage")
-    let assets = try ["a", "b"].map { name in
-      try TestAsset(name: name, components: ["text_encoder", "unet"], package: sample).written(to: folder).path
-    }
-    var random = Sequence(7)
-    var leftovers = 0
-    var entries = 0
-    for round in 0..<200 {
-      try FileManager.default.createDirectory(at: temporary, withIntermediateDirectories: true)
-      let process = Process()
-      process.executableURL = probe
-      process.environment = ["TMPDIR": temporary.path]
-      let moment = round % 2 == 0 ? ["step", "\(round / 2 % 40)"] : ["after", "\(random.next(below: 80_000))"]
-      process.arguments = [root.path] + moment + assets
-      process.standardError = FileHandle.nullDevice
-      try process.run()
-      process.waitUntilExit()
-      XCTAssertEqual(process.terminationReason, .uncaughtSignal, "\(moment): \(process.terminationStatus)")
-      // The compiler's own place is the system's to clear.
-      let others = try FileManager.default.contentsOfDirectory(atPath: temporary.path).filter { !$0.hasPrefix("CoreML-") }
-      XCTAssertEqual(others, [], "\(moment)")
-      try FileManager.default.removeItem(at: temporary)
-      guard FileManager.default.fileExists(atPath: root.path) else { continue }
-      let cache = CacheFolder(root: root)
-      leftovers += (try? FileManager.default.contentsOfDirectory(atPath: cache.staging.path))?.isEmpty == false ? 1 : 0
-      try await ModelManager(options: .init(root: root)).prepare()
-      XCTAssertEqual(try FileManager.default.contentsOfDirectory(atPath: cache.staging.path), [], "\(moment)")
-      let keys = try FileManager.default.contentsOfDirectory(atPath: cache.entries.path)
-      for key in keys {
-        try Seal(reading: cache.entry(key)).check(cache.entry(key), hashes: true)
-        entries += 1
+  #if os(Linux) || os(macOS)
+    /// Processes are killed at every step, and at random times, of compiling, keeping and taking away. What they leave is repaired
+    /// by the next start: nothing lies around, and every entry is whole.
+    func testTwoHundredKillsLeaveNothingBehind() async throws {
+      let folder = try TemporaryFolder()
+      let root = folder.url.appendingPathComponent("cache")
+      let temporary = folder.url.appendingPathComponent("temporary")
+      let probe = try XCTUnwrap(Self.probe, "gesso-cache-probe is not beside the tests")
+      let sample = fixtures.appendingPathComponent("formats/samples/base_fp16_ios16/base_fp16_ios16.mlpackage")
+      let assets = try ["a", "b"].map { name in
+        try TestAsset(name: name, components: ["text_encoder", "unet"], package: sample).written(to: folder).path
       }
-      let marks = try FileManager.default.contentsOfDirectory(atPath: cache.used.path)
-      XCTAssert(Set(marks).isSubset(of: keys), "\(moment): marks of use without an entry")
+      var random = Sequence(7)
+      var leftovers = 0
+      var entries = 0
+      for round in 0..<200 {
+        try FileManager.default.createDirectory(at: temporary, withIntermediateDirectories: true)
+        let process = Process()
+        process.executableURL = probe
+        process.environment = ["TMPDIR": temporary.path]
+        let moment = round % 2 == 0 ? ["step", "\(round / 2 % 40)"] : ["after", "\(random.next(below: 80_000))"]
+        process.arguments = [root.path] + moment + assets
+        process.standardError = FileHandle.nullDevice
+        try process.run()
+        process.waitUntilExit()
+        XCTAssertEqual(process.terminationReason, .uncaughtSignal, "\(moment): \(process.terminationStatus)")
+        // The compiler's own place is the system's to clear.
+        let others = try FileManager.default.contentsOfDirectory(atPath: temporary.path).filter { !$0.hasPrefix("CoreML-") }
+        XCTAssertEqual(others, [], "\(moment)")
+        try FileManager.default.removeItem(at: temporary)
+        guard FileManager.default.fileExists(atPath: root.path) else { continue }
+        let cache = CacheFolder(root: root)
+        leftovers += (try? FileManager.default.contentsOfDirectory(atPath: cache.staging.path))?.isEmpty == false ? 1 : 0
+        try await ModelManager(options: .init(root: root)).prepare()
+        XCTAssertEqual(try FileManager.default.contentsOfDirectory(atPath: cache.staging.path), [], "\(moment)")
+        let keys = try FileManager.default.contentsOfDirectory(atPath: cache.entries.path)
+        for key in keys {
+          try Seal(reading: cache.entry(key)).check(cache.entry(key), hashes: true)
+          entries += 1
+        }
+        let marks = try FileManager.default.contentsOfDirectory(atPath: cache.used.path)
+        XCTAssert(Set(marks).isSubset(of: keys), "\(moment): marks of use without an entry")
+      }
+      // The kills hit something.
+      XCTAssertGreaterThan(leftovers, 50)
+      XCTAssertGreaterThan(entries, 50)
+      let manager = ModelManager(options: .init(root: root))
+      _ = try await manager.compileAndSaveLoRA(at: URL(fileURLWithPath: assets[0]))
     }
-    // The kills hit something.
-    XCTAssertGreaterThan(leftovers, 50)
-    XCTAssertGreaterThan(entries, 50)
-    let manager = ModelManager(options: .init(root: root))
-    _ = try await manager.compileAndSaveLoRA(at: URL(fileURLWithPath: assets[0]))
-  }
 
-  private static var probe: URL? {
-    let places = [Bundle(for: FaultTests.self).bundleURL, URL(fileURLWithPath: CommandLine.arguments[0])]
-    return places.flatMap { [$0, $0.deletingLastPathComponent()] }.map { $0.appendingPathComponent("gesso-cache-probe") }
-      .first { FileManager.default.isExecutableFile(atPath: $0.path) }
-  }
+    private static var probe: URL? {
+      let places = [Bundle(for: FaultTests.self).bundleURL, URL(fileURLWithPath: CommandLine.arguments[0])]
+      return places.flatMap { [$0, $0.deletingLastPathComponent()] }.map { $0.appendingPathComponent("gesso-cache-probe") }
+        .first { FileManager.default.isExecutableFile(atPath: $0.path) }
+    }
+  #endif
 
   /// Also when the cache has the whole asset already.
   func testAHundredFlippedBytesAreRefused() async throws {
