@@ -183,8 +183,8 @@ impl Graph {
         let up_name = format!("{name}_up");
         match layer.channels {
             Channels::Second => {
-                let low = match layer.kernel.size {
-                    1 => self.matmul(&low, &down, &rows, [false, false])?,
+                let low = match layer.kernel {
+                    Kernel::POINT => self.matmul(&low, &down, &rows, [false, false])?,
                     _ => self.low_by_taps(layer, &down, &rows, &input.x.shape()?)?,
                 };
                 let up = self.slot_rows(path, Role::Up, &up_name)?;

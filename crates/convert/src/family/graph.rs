@@ -10,7 +10,7 @@ use gesso_mil::{Arg, Builder, DType, TensorType, Value, Var};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Kernel of a square convolution.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Kernel {
     /// Height and width.
     pub(crate) size: usize,

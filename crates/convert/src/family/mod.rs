@@ -6,6 +6,8 @@ mod features;
 pub(crate) mod graph;
 mod norm;
 pub mod sd1;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use graph::value_name;
 
