@@ -36,6 +36,8 @@ const FLAVOURS: &[(&str, &[&str])] = &[
         "wide",
         &["--bits", "4", "--size", "192x128", "--adapter-rank", "64"],
     ),
+    ("sites", &["--bits", "4", "--adapter-sites", "all"]),
+    ("states", &["--adapter-io", "state", "--target", "ios18"]),
     (
         "baked",
         &[
