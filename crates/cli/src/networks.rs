@@ -61,7 +61,7 @@ struct Slotted {
 impl Slotted {
     /// Puts `slots` where `model` has them.
     fn new(model: Model, slots: Inputs) -> anyhow::Result<Self> {
-        let (inputs, state) = with_states(&model, slots)?;
+        let (inputs, state) = with_states(&model, None, slots)?;
         Ok(Self {
             model,
             inputs,
@@ -93,13 +93,14 @@ impl Slotted {
     }
 }
 
-/// The state of `model` with those of `inputs` written into it that are states there, and the rest.
+/// The state of a function with those of `inputs` written into it that are states there, and the rest.
 pub(crate) fn with_states(
     model: &Model,
+    function: Option<&str>,
     mut inputs: Inputs,
 ) -> gesso_engine::Result<(Inputs, State)> {
-    let mut state = model.make_state(None)?;
-    for feature in model.states(None)? {
+    let mut state = model.make_state(function)?;
+    for feature in model.states(function)? {
         if let Some(tensor) = inputs.remove(&feature.name) {
             state.write(&feature.name, &tensor)?;
         }

@@ -394,6 +394,29 @@ fn probes_are_what_the_program_computes() {
 }
 
 #[test]
+fn functions_and_states_are_compared() {
+    let several = sample("multifunction_ios18");
+    let report = json(verify(&[&several, &several]).arg("--per-layer"));
+    assert!(
+        report["losses"][0]["psnr_db"].is_null(),
+        "the same function twice"
+    );
+    // `alpha` is the default; the sample's two functions are the same.
+    let mut command = verify(&[&several]);
+    let alpha = json(&mut command);
+    let mut command = verify(&[&several]);
+    let beta = json(command.args(["--function", "beta"]));
+    assert_eq!(alpha["ranges"], beta["ranges"]);
+    refuses(
+        verify(&[&several]).args(["--function", "gamma"]),
+        &["no function `gamma`", "`alpha`", "`beta`"],
+    );
+    let stateful = sample("stateful_ios18");
+    let report = json(&mut verify(&[&stateful, &stateful]));
+    assert!(report["losses"][0]["psnr_db"].is_null());
+}
+
+#[test]
 fn a_state_is_kept_between_runs() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);

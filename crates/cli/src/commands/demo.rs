@@ -196,6 +196,7 @@ fn verify_options(
         probe: Vec::new(),
         output: None,
         inputs: None,
+        function: None,
         force: false,
         steps: 8,
         prompt: PROMPTS[0].0.into(),

@@ -122,6 +122,7 @@ fn report(options: &Options, global: Global) -> anyhow::Result<Report> {
         per_layer: options.per_layer,
         ranges: options.precision == EnginePrecision::Fp16 || !compared,
         probes: &options.probe,
+        function: options.function.as_deref(),
         floor: options.min_psnr,
     };
     let report = match (&options.reference, &options.against) {
@@ -168,10 +169,15 @@ fn ids_of(path: &Path, options: &Options) -> Option<Vec<i32>> {
 }
 
 /// The inputs that were given, or seeded ones.
-fn inputs(model: &Model, options: &Options, ids: Option<&[i32]>) -> anyhow::Result<Inputs> {
+fn inputs(
+    model: &Model,
+    function: Option<&str>,
+    options: &Options,
+    ids: Option<&[i32]>,
+) -> anyhow::Result<Inputs> {
     match &options.inputs {
         Some(path) => commands::run::inputs(path),
-        None => seeded(model.inputs(None)?, ids),
+        None => seeded(model.inputs(function)?, ids),
     }
 }
 
@@ -205,9 +211,10 @@ fn two(options: &Options, reference: &Path, asked: &Asked<'_>) -> anyhow::Result
             );
         };
         let (_, reference) = theirs.remove(place);
-        let wanted = inputs(&reference, options, ids.as_deref())?;
+        let function = asked.function_of(&reference);
+        let wanted = inputs(&reference, function, options, ids.as_deref())?;
         let mut own = wanted.clone();
-        rename_only(&mut own, model)?;
+        rename_only(&mut own, model, asked.function)?;
         report.add(
             name,
             compare(name, (model, &own), (&reference, &wanted), asked)?,
@@ -223,7 +230,7 @@ fn one(options: &Options, asked: &Asked<'_>) -> anyhow::Result<Report> {
     let ids = ids_of(&options.folder, options);
     let mut report = Report::default();
     for (name, model) in &models {
-        let inputs = inputs(model, options, ids.as_deref())?;
+        let inputs = inputs(model, asked.function, options, ids.as_deref())?;
         report.add(name, alone(model, &inputs, asked)?);
     }
     Ok(report)
@@ -238,7 +245,9 @@ fn known_probes<'a>(
         let mut nearest = Vec::new();
         let mut found = false;
         for model in models.clone() {
-            match model.find_value(None, probe) {
+            let asked = options.function.as_deref();
+            let function = asked.filter(|f| model.functions().any(|known| known == *f));
+            match model.find_value(function, probe) {
                 Ok(_) => found = true,
                 Err(Error::UnknownProbe { nearest: more, .. }) => nearest.extend(more),
                 Err(other) => return Err(other.into()),
@@ -258,8 +267,8 @@ fn known_probes<'a>(
 }
 
 /// The name of an only input is free in a folder of another converter.
-fn rename_only(inputs: &mut Inputs, model: &Model) -> anyhow::Result<()> {
-    if let ([one], 1) = (model.inputs(None)?, inputs.len())
+fn rename_only(inputs: &mut Inputs, model: &Model, function: Option<&str>) -> anyhow::Result<()> {
+    if let ([one], 1) = (model.inputs(function)?, inputs.len())
         && let Some((_, tensor)) = inputs.pop_first()
     {
         inputs.insert(one.name.clone(), tensor);

@@ -23,7 +23,17 @@ pub(super) struct Asked<'a> {
     pub(super) per_layer: bool,
     pub(super) ranges: bool,
     pub(super) probes: &'a [String],
+    /// The function that is judged; the default one when none is named.
+    pub(super) function: Option<&'a str>,
     pub(super) floor: Option<f64>,
+}
+
+impl<'a> Asked<'a> {
+    /// The function of the reference: of the same name where it has one, else its default.
+    pub(super) fn function_of(&self, reference: &Model) -> Option<&'a str> {
+        self.function
+            .filter(|f| reference.functions().any(|known| known == *f))
+    }
 }
 
 /// What was found of one model.
@@ -97,9 +107,9 @@ pub(super) fn seeded(features: &[Feature], ids: Option<&[i32]>) -> anyhow::Resul
 }
 
 /// The values of a model that the names of `--probe` mean: name asked for, name of the value.
-fn probed(model: &Model, names: &[String]) -> Vec<(String, String)> {
+fn probed(model: &Model, function: Option<&str>, names: &[String]) -> Vec<(String, String)> {
     let found = names.iter().filter_map(|name| {
-        let value = model.find_value(None, name).ok()?;
+        let value = model.find_value(function, name).ok()?;
         Some((name.clone(), value))
     });
     found.collect()
@@ -117,12 +127,16 @@ pub(super) fn compare(
     (reference, reference_inputs): (&Model, &Inputs),
     asked: &Asked<'_>,
 ) -> anyhow::Result<Found> {
-    let probes = probed(reference, asked.probes);
+    let function = asked.function_of(reference);
+    let probes = probed(reference, function, asked.probes);
     let mut judge = asked.judge.clone();
     judge.probes = probes.iter().map(|(_, value)| value.clone()).collect();
-    let predict = |judge: &RunOptions| reference.predict(None, reference_inputs, judge);
+    let predict = |judge: &RunOptions| {
+        let (inputs, mut state) = with_states(reference, function, reference_inputs.clone())?;
+        reference.predict_with_state(function, &inputs, &mut state, judge)
+    };
     let (wanted, (mut found, outputs)) = if asked.per_layer {
-        let pairing = Pairing::new(&model.values(None)?, &reference.values(None)?);
+        let pairing = Pairing::new(&model.values(asked.function)?, &reference.values(function)?);
         let names = pairing.pairs.iter().map(|p| p.reference.clone()).collect();
         let (sender, comparer) = sides(pairing);
         judge.taps = Some(Taps {
@@ -148,7 +162,7 @@ pub(super) fn compare(
         let wanted = predict(&judge).context("the reference")?;
         (wanted, predicted(model, inputs, asked, None)?)
     };
-    let features = reference.outputs(None)?;
+    let features = reference.outputs(function)?;
     let one = features.len() == 1;
     for feature in features {
         let label = if one {
@@ -190,7 +204,8 @@ fn predicted(
     asked: &Asked<'_>,
     compare: Option<&Arc<Comparer>>,
 ) -> anyhow::Result<(Found, Inputs)> {
-    let probes = probed(model, asked.probes);
+    let function = asked.function;
+    let probes = probed(model, function, asked.probes);
     let meter = asked.ranges.then(|| Arc::new(Meter::default()));
     let mut options = asked.engine.clone();
     options.probes = probes.iter().map(|(_, value)| value.clone()).collect();
@@ -204,9 +219,9 @@ fn predicted(
             }),
         });
     }
-    let (inputs, mut state) = with_states(model, inputs.clone())?;
+    let (inputs, mut state) = with_states(model, function, inputs.clone())?;
     let start = Instant::now();
-    let mut results = model.predict_with_state(None, &inputs, &mut state, &options)?;
+    let mut results = model.predict_with_state(function, &inputs, &mut state, &options)?;
     let mut found = Found {
         seconds: start.elapsed().as_secs_f64(),
         layers: compare.map(|c| c.finish()),
@@ -214,14 +229,14 @@ fn predicted(
         ..Found::default()
     };
     if let Some(meter) = &meter {
-        found.ranges = Some(Ranges::new(meter, &model.values(None)?));
+        found.ranges = Some(Ranges::new(meter, &model.values(function)?));
     }
     for (name, value) in probes {
         if let Some(tensor) = results.get(&value) {
             found.probes.insert(name, tensor.clone());
         }
     }
-    let outputs = model.outputs(None)?;
+    let outputs = model.outputs(function)?;
     results.retain(|name, _| outputs.iter().any(|f| f.name == *name));
     found.finite = results
         .values()

@@ -70,7 +70,7 @@ pub(super) fn judge(
         let mut inputs: Inputs = wanted.clone();
         inputs.extend(slots);
         let model = base.model(&name)?;
-        super::rename_only(&mut inputs, &model)?;
+        super::rename_only(&mut inputs, &model, None)?;
         report.add(
             &name,
             compare(&name, (&model, &inputs), (&reference, &wanted), &asked)?,
