@@ -25,6 +25,7 @@
 //! at any thread count of one CPU). A float that becomes an integer is truncated towards zero.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod accumulate;
 mod call;
 mod constant;
 mod constants;

@@ -61,6 +61,9 @@ pub(crate) struct Step {
     /// This step gives scores, the next one their softmax, the one after that a product with them, and nothing else
     /// reads scores or softmax: the three may run as one.
     pub(crate) attention: bool,
+    /// This step gives a product, the next one reshapes it, the one after that adds it to a value that has no later use,
+    /// and nothing else reads what lies between: the three may run as one.
+    pub(crate) accumulates: bool,
 }
 
 impl Step {
@@ -158,6 +161,7 @@ pub(crate) fn plan(name: &str, function: &Function, decoder: &Decoder<'_>) -> Re
     };
     mark_last_uses(&mut plan);
     mark_attention(&mut plan);
+    crate::accumulate::mark(&mut plan);
     Ok(plan)
 }
 
@@ -294,6 +298,7 @@ impl Planner<'_> {
             outputs,
             access,
             attention: false,
+            accumulates: false,
         }))
     }
 }

@@ -1,5 +1,6 @@
 //! Running a planned function.
 
+use crate::accumulate;
 use crate::call::{Call, Operand, recycle};
 use crate::constant::Decoder;
 use crate::kernels::fast::attention::attention;
@@ -133,6 +134,20 @@ pub(crate) fn run(
             steps = after;
             continue;
         }
+        if step.accumulates
+            && fuses(options)
+            && let [reshape, add, after @ ..] = rest
+            && let Some(out) = add.outputs.first()
+            && let Some(sum) = accumulate::run([step, reshape, add], &mut slots, &watch, decoder)?
+        {
+            check(&Call::new(add, decoder), out, &sum)?;
+            watch.show(out.slot, (&out.name, &add.kind), &sum, 0)?;
+            if let Some(slot) = slots.get_mut(out.slot) {
+                *slot = Some(sum);
+            }
+            steps = after;
+            continue;
+        }
         let mut call = bound(step, &mut slots, &watch, decoder)?;
         if let Some(Access::Read(state)) = step.access {
             state::read(states, state, &mut call);
@@ -173,6 +188,11 @@ pub(crate) fn run(
     Ok(results)
 }
 
+/// Whether steps may run as one where nobody sees what lies between.
+fn fuses(options: &RunOptions) -> bool {
+    options.kernels == Kernels::Fast && options.compute == Compute::Fp32 && !options.check_finite
+}
+
 /// Scores, softmax and product in one, where nobody sees what lies between: fast kernels, no rounding in between, no
 /// probe and no check on scores or softmax. `None` when it has to be three steps.
 fn run_attention(
@@ -185,8 +205,7 @@ fn run_attention(
     let [scores, softmax, product] = steps;
     let between = scores.outputs.iter().chain(&softmax.outputs);
     let hidden = between.clone().all(|o| watch.hides(o.slot));
-    if options.kernels != Kernels::Fast || options.compute != Compute::Fp32 || options.check_finite
-    {
+    if !fuses(options) {
         return Ok(None);
     }
     let Some(out) = product.outputs.first().filter(|_| hidden) else {

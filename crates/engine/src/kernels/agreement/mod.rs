@@ -7,7 +7,7 @@ mod weights;
 use super::kernel;
 use crate::call::{Call, Operand};
 use crate::constant::Decoder;
-use crate::plan::{Source, plan};
+use crate::plan::{Plan, Source, plan};
 use crate::pool::Pool;
 use crate::tensor::Array;
 use crate::{Interface, Kernels, Model, RunOptions, Tensor, WeightSource};
@@ -45,6 +45,8 @@ struct Case {
     inputs: BTreeMap<String, Tensor>,
     seed: u64,
     dtype: DType,
+    /// A product and its sum run as one, with the bits of the single steps.
+    accumulates: bool,
 }
 
 impl Case {
@@ -54,6 +56,7 @@ impl Case {
             inputs: BTreeMap::new(),
             seed,
             dtype: DType::Fp32,
+            accumulates: false,
         }
     }
 
@@ -90,6 +93,8 @@ impl Case {
         if covered(&function, &self.inputs) {
             COVERED.lock().unwrap().insert(kind.to_string());
         }
+        let marked = planned(&function, |plan| plan.steps.iter().any(|s| s.accumulates));
+        assert_eq!(marked, self.accumulates, "{kind}");
         let program = Program {
             version: 1,
             functions: BTreeMap::from([("main".to_string(), function)]),
@@ -112,6 +117,14 @@ impl Case {
                 .remove("out")
                 .unwrap()
         };
+        if self.accumulates {
+            let single = RunOptions {
+                check_finite: true,
+                ..RunOptions::default()
+            };
+            let single = model.predict(None, &self.inputs, &single).unwrap();
+            assert_eq!(single["out"], run(Kernels::Fast, 2), "{kind}");
+        }
         let naive = run(Kernels::Naive, 2);
         let one = run(Kernels::Fast, 1);
         assert_eq!(naive.shape, one.shape);
@@ -149,6 +162,16 @@ fn config() -> ProptestConfig {
 
 /// Ops whose fast kernel took a case that was then compared.
 static COVERED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// What `f` says of a function's plan.
+fn planned<T>(function: &Function, f: impl Fn(&Plan) -> T) -> T {
+    let pool = Pool::default();
+    let decoder = Decoder {
+        source: &NoFiles,
+        pool: &pool,
+    };
+    f(&plan("main", function, &decoder).unwrap())
+}
 
 /// Whether the fast kernel of a function's only op takes it.
 fn covered(function: &Function, inputs: &BTreeMap<String, Tensor>) -> bool {

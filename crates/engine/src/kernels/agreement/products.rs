@@ -150,3 +150,42 @@ fn attention_as_one_agrees_with_its_three_steps() {
         case.agree_on("attention by matmul", out);
     }
 }
+
+/// Low-rank factors beside a layer, as adapter slots have them.
+#[test]
+fn a_product_added_to_a_value_agrees_with_its_three_steps() {
+    for (rank, n, o, positions) in [(32, 2, 40, 700), (1, 1, 3, 5), (4, 2, 320, 64)] {
+        for swap in [false, true] {
+            let mut case = Case::new(11);
+            let x = case.input("x", &[n, 20, positions]);
+            let down = case.input("down", &[1, rank, 20]);
+            let up = case.input("up", &[1, rank, o]);
+            let image = case.input("image", &[n, o, 1, positions]);
+            let g = &mut case.builder;
+            let base = g.op("relu", "base", &[("x", (&image).into())]).unwrap();
+            let low = g.op(
+                "matmul",
+                "low",
+                &[("x", (&down).into()), ("y", (&x).into())],
+            );
+            let transposed = [
+                ("x", (&up).into()),
+                ("y", (&low.unwrap()).into()),
+                ("transpose_x", true.into()),
+            ];
+            let product = g.op("matmul", "product", &transposed).unwrap();
+            let like = [
+                ("x", (&product).into()),
+                ("shape", ints(&[n, o, 1, positions])),
+            ];
+            let like = g.op("reshape", "like", &like).unwrap();
+            let (a, b) = if swap { (&like, &base) } else { (&base, &like) };
+            let sum = g.op("add", "sum", &[("x", a.into()), ("y", b.into())]);
+            let out = g
+                .op("square", "out", &[("x", (&sum.unwrap()).into())])
+                .unwrap();
+            case.accumulates = true;
+            case.agree_on("accumulated product", out);
+        }
+    }
+}

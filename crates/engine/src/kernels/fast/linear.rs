@@ -14,8 +14,24 @@ pub(crate) fn matmul(call: &mut Call<'_>) -> Result<Option<Vec<Array>>> {
     let (xs, x) = call.floats("x")?;
     let (ys, y) = call.floats("y")?;
     let p = Product::of(call, &xs, &ys)?;
-    let n = call.count(&p.shape)?;
-    let mut out = call.buffer(n);
+    let mut out = call.buffer(call.count(&p.shape)?);
+    multiplied(&p, &x, &y, &mut out, false);
+    Ok(Some(vec![Array::f32(&p.shape, out)]))
+}
+
+/// Adds a `matmul`'s product to `out`; false, with nothing changed, when it has another number of elements.
+pub(crate) fn accumulated(call: &Call<'_>, out: &mut [f32]) -> Result<bool> {
+    let (xs, x) = call.floats("x")?;
+    let (ys, y) = call.floats("y")?;
+    let p = Product::of(call, &xs, &ys)?;
+    let fits = call.count(&p.shape)? == out.len();
+    if fits {
+        multiplied(&p, &x, &y, out, true);
+    }
+    Ok(fits)
+}
+
+fn multiplied(p: &Product, x: &[f32], y: &[f32], out: &mut [f32], add: bool) {
     let sizes = Sizes {
         m: p.m,
         k: p.k,
@@ -35,7 +51,7 @@ pub(crate) fn matmul(call: &mut Call<'_>) -> Result<Option<Vec<Array>>> {
         let mut c = Target {
             data: out,
             step: p.n,
-            add: false,
+            add,
         };
         if parallel {
             parallel_product(&mut c, sizes, a, b);
@@ -53,7 +69,6 @@ pub(crate) fn matmul(call: &mut Call<'_>) -> Result<Option<Vec<Array>>> {
             one(out, at, true);
         }
     }
-    Ok(Some(vec![Array::f32(&p.shape, out)]))
 }
 
 /// Most rows of x for which the weight streams past them.

@@ -5,6 +5,6 @@ pub(super) mod conv;
 pub(super) mod einsum;
 pub(super) mod elementwise;
 pub(super) mod gather;
-pub(super) mod linear;
+pub(crate) mod linear;
 pub(super) mod norm;
 pub(super) mod softmax;
