@@ -108,3 +108,37 @@ fn a_lora_is_merged_before_palettization() {
         "{palettized:?}"
     );
 }
+
+#[test]
+fn files_written_by_lycoris_merge_to_what_it_expects() {
+    let equiv = |name: &str| gesso_testkit::fixture(&format!("lora/equiv/{name}"));
+    let checkpoint = open(&equiv("base_diffusers"));
+    for writer in ["lokr", "loha", "locon_tucker", "dora"] {
+        let path = equiv(&format!("writer_lycoris_{writer}.safetensors"));
+        let lora = Lora::open(&path)
+            .unwrap()
+            .resolve(&modules(&checkpoint), &ResolveOptions::default())
+            .unwrap();
+        assert_eq!(lora.applied, lora.tensors, "{writer}");
+        let loras = [baked(&lora, 1.0, 1.0)];
+        let merged = Merged::new(&checkpoint, &loras);
+        let name = format!("writer_lycoris_{writer}.expected.safetensors");
+        let expected = gesso_testkit::Golden::open(equiv(&name));
+        let mut compared = 0;
+        for name in expected.names() {
+            let (component, tensor) = name.split_once('.').unwrap();
+            let key = format!("{component}:{tensor}");
+            let found = merged.fetch(&key).unwrap().to_f32(&key).unwrap();
+            let wanted = expected.get(name).1;
+            let peak = wanted.iter().fold(0f64, |m, w| m.max(w.abs()));
+            let apart = wanted
+                .iter()
+                .zip(found.iter())
+                .fold(0f64, |m, (w, &f)| m.max((w - f64::from(f)).abs()));
+            // Stored in f16.
+            assert!(apart <= 5e-4 * peak, "{writer} {name}: {apart} of {peak}");
+            compared += 1;
+        }
+        assert!(compared >= 60, "{writer}: {compared}");
+    }
+}

@@ -138,7 +138,7 @@ fn products_above_the_rank_are_cut_and_say_what_they_lose() {
         let file = dir.path().join("never.mlmodelcassets");
         let refused = write_adapter(&lora, &base, &exact, &file, &mut Silent).unwrap_err();
         assert!(
-            refused.to_string().contains(&format!("has rank {rank}")),
+            refused.to_string().contains(&format!("(rank {rank})")),
             "{refused}"
         );
     }
