@@ -196,6 +196,21 @@ final class GeneratorTests: XCTestCase {
     XCTAssertNotEqual(one.latents, other.latents)
   }
 
+  /// The fake encoder gives means of 0 and deviations of 1: the start latent is the first draw times the scaling factor.
+  func testAMaskKeepsTheLatentOutsideOfIt() async throws {
+    let generator = try await generator()
+    var request = starRequest()
+    request.startImage = try RGBAImage(width: 64, height: 64, bytes: [UInt8](repeating: 9, count: 4 * 64 * 64))
+    // The lower half is made new.
+    let bytes = (0..<(4 * 64 * 64)).map { $0 < 2 * 64 * 64 ? UInt8(0) : 255 }
+    request.mask = try RGBAImage(width: 64, height: 64, bytes: bytes)
+    let made = try await generator.generate(request)
+    var rng = NumpyRng(seed: 1)
+    let start = rng.normal(4 * 64).map { $0 * 0.5 }
+    let kept = start.indices.filter { made.latents[$0] == start[$0] }
+    XCTAssertEqual(kept, start.indices.filter { $0 % 64 < 32 })
+  }
+
   func testAUNetInChunksIsOneNetwork() async throws {
     let whole = try await generator().generate(starRequest())
     let networks = FakeNetworks()
