@@ -21,11 +21,11 @@ struct Arguments {
           --prompt <TEXT>       What the picture should show; (word:1.2), [word], <lora:name:0.8>
           --negative <TEXT>     What it should not show
       -o, --output <FILE>       Picture to write (.png)
-          --steps <N>           Steps [default: 20]
-          --scheduler <NAME>    \(SchedulerKind.allCases.map(\.rawValue).joined(separator: ", ")) [default: dpmpp-2m]
+          --steps <N>           Steps [default: what a few-step style asks for, else 20]
+          --scheduler <NAME>    \(SchedulerKind.allCases.map(\.rawValue).joined(separator: ", ")) [default: as steps, else dpmpp-2m]
           --seed <N>            Seed of the random numbers [default: 0]
           --rng <NAME>          Whose random numbers: \(RngKind.allCases.map(\.rawValue).joined(separator: ", ")) [default: numpy]
-          --guidance <X>        Classifier-free guidance [default: 7.5]
+          --guidance <X>        Classifier-free guidance [default: as steps, else 7.5]
           --size <WxH>          Expected size of the picture [default: the base's]
           --adapter <FILE[:S]>  An adapter asset, with its strength; any number of them
           --adapter-dir <DIR>   Where the adapters lie that the prompt names
@@ -136,6 +136,11 @@ struct Arguments {
     },
     "--cache": { arguments, value in arguments.cache = value; return true },
   ]
+
+  private static func set<Value>(_ target: inout Value?, _ value: Value?) -> Bool {
+    if let value { target = value }
+    return value != nil
+  }
 
   private static func set<Value>(_ target: inout Value, _ value: Value?) -> Bool {
     if let value { target = value }

@@ -88,7 +88,8 @@ struct GenerateCommand {
     let request = arguments.request
     var text = request.prompt
     if !request.negativePrompt.isEmpty { text += "\nNegative prompt: \(request.negativePrompt)" }
-    text += "\nSteps: \(request.steps), Sampler: \(request.scheduler.rawValue), CFG scale: \(request.guidance)"
+    let report = made.report
+    text += "\nSteps: \(report.steps), Sampler: \(report.scheduler.rawValue), CFG scale: \(report.guidance)"
     text += ", Seed: \(made.report.seed), RNG: \(request.rng.rawValue), Size: \(made.image.width)x\(made.image.height)"
     for adapter in arguments.adapters {
       text += ", Adapter: \(URL(fileURLWithPath: adapter.path).lastPathComponent)"

@@ -178,6 +178,51 @@ final class GeneratorTests: XCTestCase {
     _ = try await generator.generate(starRequest())
   }
 
+  /// The user goes before a few-step style's hint, and the hint before the usual.
+  func testAFewStepStyleDecidesWhatIsLeftOpen() throws {
+    func hint(_ scheduler: String, _ steps: Int) throws -> (name: String, hint: SchedulerHint) {
+      let json = """
+        {"scheduler": "\(scheduler)", "timestep_spacing": "trailing", "steps": \(steps), "guidance": 1,
+         "because": "Hyper-SD, by a test"}
+        """
+      return ("fast\(steps)", try JSONDecoder().decode(SchedulerHint.self, from: Data(json.utf8)))
+    }
+    let open = GenerationRequest(prompt: "")
+    let usual = try Settled(open, hints: [])
+    XCTAssertEqual([usual.scheduler.rawValue, "\(usual.steps)", "\(usual.guidance)"], ["dpmpp-2m", "20", "7.5"])
+    let hinted = try Settled(open, hints: [hint("ddim", 8), hint("lcm", 4)])
+    XCTAssertEqual([hinted.scheduler.rawValue, "\(hinted.steps)", "\(hinted.guidance)"], ["ddim", "8", "1.0"])
+    XCTAssertEqual(hinted.spacing, .trailing)
+    XCTAssertEqual(
+      hinted.notes,
+      [
+        "sampler ddim (trailing), 8 steps, guidance 1.0 for `fast8` (Hyper-SD, by a test)",
+        "`fast4` wants 4 steps of `lcm` (Hyper-SD, by a test); `fast8` comes first",
+      ])
+    var asked = open
+    (asked.steps, asked.scheduler, asked.guidance) = (3, .euler, 2)
+    let settled = try Settled(asked, hints: [hint("magic", 8)])
+    XCTAssertEqual([settled.scheduler.rawValue, "\(settled.steps)", "\(settled.guidance)"], ["euler", "3", "2.0"])
+    XCTAssertNil(settled.spacing)
+    XCTAssertEqual(settled.notes, [])
+    XCTAssertThrowsError(try Settled(open, hints: [hint("magic", 8)])) { error in
+      XCTAssertEqual(error as? GenerationError, .hint(adapter: "fast8", what: "the sampler `magic`"))
+    }
+  }
+
+  func testAFewStepLoRAInTheBaseDecidesToo() async throws {
+    let folder = try fakeBase()
+    let file = folder.appendingPathComponent("gesso.json")
+    let text = try String(contentsOf: file, encoding: .utf8)
+    let hint = #"{"scheduler": "euler", "steps": 2, "guidance": 1, "because": "SDXL-Turbo"}"#
+    let loras = #""adapter_rank": 0, "loras": [{"unet_strength": 1, "scheduler_hint": \#(hint)}]"#
+    try Data(text.replacingOccurrences(of: #""adapter_rank": 0"#, with: loras).utf8).write(to: file)
+    let made = try await generator(base: folder).generate(GenerationRequest(prompt: "a star"))
+    XCTAssertEqual(made.report.timesteps.count, 2)
+    XCTAssertEqual(made.report.scheduler, .euler)
+    XCTAssertEqual(made.report.notes, ["sampler euler, 2 steps, guidance 1.0 for `fake` (SDXL-Turbo)"])
+  }
+
   func testPreviewsAndNotes() async throws {
     let generator = try await generator()
     var request = starRequest(5)

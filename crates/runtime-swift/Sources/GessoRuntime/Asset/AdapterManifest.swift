@@ -115,6 +115,8 @@ public struct AdapterManifest: Decodable, Sendable, Equatable {
   private let strength: Double
   /// Words that a prompt should have.
   public let triggerWords: [String]
+  /// How a few-step release wants to be sampled.
+  public let schedulerHint: SchedulerHint?
   /// Author, when the LoRA file names one.
   public let author: String?
   /// Licence, when the LoRA file names one.
@@ -137,6 +139,7 @@ public struct AdapterManifest: Decodable, Sendable, Equatable {
     case minReader = "min_reader"
     case strength = "default_strength"
     case triggerWords = "trigger_words"
+    case schedulerHint = "scheduler_hint"
     case baseSourceHash = "base_source_hash"
   }
 
@@ -153,6 +156,7 @@ public struct AdapterManifest: Decodable, Sendable, Equatable {
   var problem: String? {
     if schema < 1 { return "`schema` is \(schema)" }
     if !defaultStrength.isFinite { return "`default_strength` is not a number" }
+    if let problem = schedulerHint?.problem { return problem }
     if components.isEmpty { return "`components` is empty" }
     for (component, info) in components.sorted(by: { $0.key < $1.key }) {
       let shown = component.printable

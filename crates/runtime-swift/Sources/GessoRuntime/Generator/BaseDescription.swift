@@ -40,6 +40,8 @@ public struct BaseDescription: Sendable {
   public let scheduler: SchedulerConfig
   /// Factor between the VAE's latents and the UNet's.
   public let scalingFactor: Float
+  /// What a few-step LoRA in the base's weights asks of the sampler, under the base's name; one at most.
+  let hints: [(name: String, hint: SchedulerHint)]
 
   /// Reads `gesso.json` of a folder.
   ///
@@ -69,20 +71,41 @@ public struct BaseDescription: Sendable {
     models = Set(file.packages.keys)
     scheduler = file.scheduler ?? .stableDiffusion()
     scalingFactor = factor
+    // The last delta goes before the others and before what was merged at conversion.
+    let deltas = (file.deltas ?? []).reversed().flatMap { $0.loras ?? [] }
+    let merged = deltas + (file.recipe.loras ?? [])
+    let first = merged.first { $0.schedulerHint != nil && $0.unet ?? $0.unetStrength ?? 1 != 0 }?.schedulerHint
+    if let problem = first?.problem { throw refuse("`gesso.json`: \(problem)") }
+    hints = first.map { [(file.origin.name, $0)] } ?? []
   }
 
   private struct File: Decodable {
     struct Origin: Decodable { let name: String }
     struct Package: Decodable { let file: String }
+    struct Delta: Decodable { let loras: [Merged]? }
+
+    /// A LoRA in the weights: of a delta with `unet`, of the recipe with `unet_strength`.
+    struct Merged: Decodable {
+      let schedulerHint: SchedulerHint?
+      let unet: Float?
+      let unetStrength: Float?
+
+      enum CodingKeys: String, CodingKey {
+        case unet
+        case schedulerHint = "scheduler_hint"
+        case unetStrength = "unet_strength"
+      }
+    }
 
     struct Recipe: Decodable {
       let attention: Attention
       let width: Int
       let height: Int
       let adapterRank: Int
+      let loras: [Merged]?
 
       enum CodingKeys: String, CodingKey {
-        case attention, width, height
+        case attention, width, height, loras
         case adapterRank = "adapter_rank"
       }
     }
@@ -94,10 +117,11 @@ public struct BaseDescription: Sendable {
     let recipe: Recipe
     let packages: [String: Package]
     let scheduler: SchedulerConfig?
+    let deltas: [Delta]?
     let scalingFactor: Float?
 
     enum CodingKeys: String, CodingKey {
-      case schema, family, origin, recipe, packages, scheduler
+      case schema, family, origin, recipe, packages, scheduler, deltas
       case sourceHash = "source_hash"
       case scalingFactor = "scaling_factor"
     }

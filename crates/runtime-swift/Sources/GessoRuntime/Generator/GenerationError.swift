@@ -22,6 +22,8 @@ public enum GenerationError: Error, Equatable, Sendable {
   case unsupported(what: String, family: String)
   /// The prompt names an adapter that the request has not.
   case unknownAdapter(name: String, known: [String])
+  /// A few-step style asks for something that is not known here.
+  case hint(adapter: String, what: String)
   /// The device's condition ended the run after a step.
   case stopped(reason: StopReason, step: Int, total: Int)
   /// The self-test's outputs are not those that the folder holds.
@@ -57,6 +59,8 @@ extension GenerationError: CustomStringConvertible, LocalizedError {
     case .unknownAdapter(let name, let known):
       "the prompt names the adapter `\(name)`, but the request has "
         + (known.isEmpty ? "none" : "only `\(known.joined(separator: "`, `"))`")
+    case .hint(let adapter, let what):
+      "`\(adapter)` wants \(what), which is not known here\n\nhint: set `scheduler` in the request"
     case .stopped(let reason, let step, let total): "stopped after step \(step) of \(total): \(reason.words)"
     case .selfTest(let model, let decibels, let least):
       "the self-test of `\(model)` reached \(decibels) dB, expected at least \(least)"

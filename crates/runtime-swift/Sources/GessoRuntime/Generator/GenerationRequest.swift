@@ -47,17 +47,17 @@ public struct GenerationRequest: Sendable {
   public var prompt: String
   /// What it should not show; weights, but no adapters.
   public var negativePrompt = ""
-  /// Number of steps.
-  public var steps = 20
-  /// Sampler.
-  public var scheduler = SchedulerKind.dpmPP2M
+  /// Number of steps; nil is what a few-step style asks for, else 20.
+  public var steps: Int?
+  /// Sampler; nil is what a few-step style asks for, else DPM-Solver++ 2M.
+  public var scheduler: SchedulerKind?
   /// Seed of the random numbers; nil draws one of 32 bits, which the report tells.
   public var seed: UInt64?
   /// Whose random numbers.
   public var rng = RngKind.numpy
   /// Classifier-free guidance: above 1, the prediction is u + guidance·(c − u), u being that for the negative prompt and
-  /// c that for the prompt. At 1 or below it is c alone.
-  public var guidance: Float = 7.5
+  /// c that for the prompt. At 1 or below it is c alone. nil is what a few-step style asks for, else 7.5.
+  public var guidance: Float?
   /// Size of the picture; nil is the base's. The base's models have one size, another one is an error.
   public var size: ImageSize?
   /// A picture to begin with, of the picture's size.
@@ -78,6 +78,11 @@ public struct GenerationRequest: Sendable {
   public var onStep: (@Sendable (GenerationStep) -> Void)?
 
   public init(prompt: String) { self.prompt = prompt }
+
+  /// Steps when nothing else is asked for.
+  static let usualSteps = 20
+  /// Guidance when nothing else is asked for.
+  static let usualGuidance: Float = 7.5
 }
 
 /// A finished picture.
@@ -115,11 +120,17 @@ public struct GenerationReport: Sendable {
   public internal(set) var negativePrompt: EncodedPrompt
   /// Seed of the random numbers.
   public internal(set) var seed: UInt64
+  /// Sampler.
+  public internal(set) var scheduler: SchedulerKind
+  /// Steps.
+  public internal(set) var steps: Int
+  /// Classifier-free guidance.
+  public internal(set) var guidance: Float
   /// Timesteps at which the network was asked.
   public internal(set) var timesteps: [Double] = []
   /// Seconds that putting the adapters into the slots took; 0 when they were there already.
   public internal(set) var adapterSeconds = 0.0
-  /// What a user may want to know: a prompt that was cut, a model on an unexpected processor.
+  /// What a user may want to know: a prompt that was cut, what a few-step style decided, a model on an unexpected processor.
   public internal(set) var notes: [String] = []
 
   /// The most of any stage.

@@ -132,13 +132,18 @@ public actor ImageGenerator {
   }
 
   private func run(_ request: GenerationRequest, _ base: Base) async throws -> GeneratedImage {
-    let plan = try RunPlan(request, base.description, base.tokenizer)
     try options.memory.check(base.description.size)
     let conditions = options.conditions.current
+    let (prompt, mentions) = try RunPlan.prompt(request)
+    let styles = try await styles(request, mentions)
+    let settled = try Settled(request, hints: styles.hints + base.description.hints)
+    let plan = try RunPlan(request, prompt, settled, base.description, base.tokenizer)
     try stopIfNeeded(since: conditions, step: 0, of: plan.scheduler.timesteps.count)
-    let styles = try await styles(request, plan)
-    let sampler = Sampler(plan: plan, request: request, scalingFactor: base.description.scalingFactor)
-    var report = GenerationReport(prompt: plan.prompt, negativePrompt: plan.negative, seed: plan.seed)
+    let sampler = Sampler(plan: plan, scalingFactor: base.description.scalingFactor)
+    var report = GenerationReport(
+      prompt: plan.prompt, negativePrompt: plan.negative, seed: plan.seed, scheduler: settled.scheduler,
+      steps: settled.steps, guidance: settled.guidance)
+    report.notes = settled.notes
     report.timesteps = plan.scheduler.timesteps
     if plan.prompt.isTruncated || plan.negative.isTruncated {
       report.notes.append("a prompt is longer than \(Tokenizer.context) tokens; its end was cut off")
@@ -217,9 +222,9 @@ public actor ImageGenerator {
   }
 
   /// The request's adapters, in the order in which they are stacked.
-  private func styles(_ request: GenerationRequest, _ plan: RunPlan) async throws -> AdapterSet {
+  private func styles(_ request: GenerationRequest, _ mentions: [Mention]) async throws -> AdapterSet {
     var uses = request.adapters
-    for mention in plan.mentions {
+    for mention in mentions {
       if let url = request.namedAdapters[mention.name] { uses.append(AdapterUse(url, strength: mention.strength)) }
     }
     var members: [AdapterSet.Member] = []
@@ -287,6 +292,16 @@ public actor ImageGenerator {
 
   private func releaseIfIdle() async {
     if await !turn.isBusy { await releaseModels() }
+  }
+}
+
+extension AdapterSet {
+  /// What its members that are in use ask of the sampler, with their names.
+  fileprivate var hints: [(name: String, hint: SchedulerHint)] {
+    members.compactMap { member in
+      guard member.unet != 0, let hint = member.adapter.manifest.schedulerHint else { return nil }
+      return (member.adapter.name, hint)
+    }
   }
 }
 

@@ -10,7 +10,7 @@ struct RunPlan: Sendable {
 
   let prompt: EncodedPrompt
   let negative: EncodedPrompt
-  let mentions: [Mention]
+  let settled: Settled
   let scheduler: any Scheduler
   let seed: UInt64
   /// Planes `[3, H, W]` of the start image.
@@ -24,23 +24,32 @@ struct RunPlan: Sendable {
   /// Elements of a latent.
   var count: Int { Self.channels * rows * columns }
 
+  /// The prompt and the adapters that it names, all of which the request has.
+  ///
+  /// - Throws: `PipelineError.prompt`, `GenerationError.unknownAdapter`.
+  static func prompt(_ request: GenerationRequest) throws -> (prompt: Prompt, mentions: [Mention]) {
+    let parsed = try Prompt.parse(request.prompt)
+    if let mention = parsed.mentions.first(where: { request.namedAdapters[$0.name] == nil }) {
+      throw GenerationError.unknownAdapter(name: mention.name, known: request.namedAdapters.keys.sorted())
+    }
+    return parsed
+  }
+
   /// - Throws: `PipelineError`, `GenerationError`.
-  init(_ request: GenerationRequest, _ base: BaseDescription, _ tokenizer: Tokenizer) throws {
+  init(
+    _ request: GenerationRequest, _ prompt: Prompt, _ settled: Settled, _ base: BaseDescription, _ tokenizer: Tokenizer
+  ) throws {
+    self.settled = settled
     if let asked = request.size, asked != base.size { throw GenerationError.size(asked: asked, base: base.size) }
     if let control = request.controlImages.first {
       throw GenerationError.unsupported(what: "the control image for `\(control.name)`", family: base.family)
     }
-    guard request.guidance.isFinite else {
-      throw PipelineError.request(name: "guidance", found: "\(request.guidance)", expected: "a finite number")
+    guard settled.guidance.isFinite else {
+      throw PipelineError.request(name: "guidance", found: "\(settled.guidance)", expected: "a finite number")
     }
     if let every = request.previewEvery, every < 1 {
       throw PipelineError.request(name: "previewEvery", found: "\(every)", expected: "1 or more")
     }
-    let (prompt, mentions) = try Prompt.parse(request.prompt)
-    if let mention = mentions.first(where: { request.namedAdapters[$0.name] == nil }) {
-      throw GenerationError.unknownAdapter(name: mention.name, known: request.namedAdapters.keys.sorted())
-    }
-    self.mentions = mentions
     self.prompt = tokenizer.encode(prompt)
     negative = tokenizer.encode(try Prompt.parseNegative(request.negativePrompt))
     seed = request.seed ?? UInt64(UInt32.random(in: .min ... .max))
@@ -61,14 +70,16 @@ struct RunPlan: Sendable {
       guard (0...1).contains(request.strength) else {
         throw PipelineError.request(name: "strength", found: "\(request.strength)", expected: "0 to 1")
       }
-      let taken = min(Int(Double(max(request.steps, 0)) * request.strength), request.steps)
+      let taken = min(Int(Double(max(settled.steps, 0)) * request.strength), settled.steps)
       guard taken > 0 else {
         throw PipelineError.request(
-          name: "strength", found: "\(request.strength)", expected: "enough for one of \(request.steps) steps")
+          name: "strength", found: "\(request.strength)", expected: "enough for one of \(settled.steps) steps")
       }
-      skipped = request.steps - taken
+      skipped = settled.steps - taken
     }
-    scheduler = try request.scheduler.scheduler(base.scheduler, steps: request.steps, skipping: skipped)
+    var config = base.scheduler
+    config.timestepSpacing = settled.spacing ?? config.timestepSpacing
+    scheduler = try settled.scheduler.scheduler(config, steps: settled.steps, skipping: skipped)
   }
 
   /// An element of a latent is made new when half of its pixels are white.

@@ -4,7 +4,6 @@ import GessoPipeline
 /// The sampling loop around the networks of one run.
 struct Sampler: Sendable {
   let plan: RunPlan
-  let request: GenerationRequest
   let scalingFactor: Float
 
   /// States of both prompts `[2, D, 1, 77]`, negative first.
@@ -115,10 +114,10 @@ struct Sampler: Sendable {
       throw PipelineError.length(what: "noise prediction", expected: 2 * n, found: prediction.values.count)
     }
     var guided = Array(prediction.values[n...])
-    if request.guidance > 1 {
+    if plan.settled.guidance > 1 {
       for i in guided.indices {
         let u = prediction.values[i]
-        guided[i] = u + request.guidance * (guided[i] - u)
+        guided[i] = u + plan.settled.guidance * (guided[i] - u)
       }
     }
     try check(guided, "noise prediction", step: step)
