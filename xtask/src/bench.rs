@@ -1,6 +1,8 @@
 //! `cargo xtask bench`: the full-size run, with times and peak anonymous memory of each command.
 
 mod engine;
+mod gemm;
+mod generate;
 
 use crate::{root, step};
 use anyhow::Context;
@@ -23,6 +25,11 @@ pub(crate) struct Options {
 enum Part {
     /// The engine against torch 2.7 (installed under `target/`), in one run; writes its section of `docs/benchmarks.md`.
     Engine(engine::Options),
+    /// A whole `gesso generate` against the same loop in diffusers, in one run; writes its section of
+    /// `docs/benchmarks.md`.
+    Generate(generate::Options),
+    /// The crates `gemm`, `faer` and `matrixmultiply` on Stable Diffusion's shapes.
+    Gemm(gemm::Options),
 }
 
 /// One measured command.
@@ -39,8 +46,11 @@ struct Row {
 /// Converts, adapts and verifies the synthetic SD 1.5 that `cargo xtask synth sd15` writes, and prints a table for
 /// `docs/benchmarks.md`.
 pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
-    if let Some(Part::Engine(options)) = &options.part {
-        return engine::run(options);
+    match &options.part {
+        Some(Part::Engine(options)) => return engine::run(options),
+        Some(Part::Generate(options)) => return generate::run(options),
+        Some(Part::Gemm(options)) => return gemm::run(options),
+        None => {}
     }
     if !step("cargo", &["build", "--release", "--quiet", "-p", "gesso"])?
         || !step("cargo", &["xtask", "synth", "sd15"])?

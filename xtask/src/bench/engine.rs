@@ -7,7 +7,7 @@ use anyhow::Context;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -51,18 +51,18 @@ pub(crate) struct Options {
 
 /// Seconds of one run.
 #[derive(Clone, Copy)]
-struct Cost {
-    wall: f64,
-    cpu: f64,
+pub(super) struct Cost {
+    pub(super) wall: f64,
+    pub(super) cpu: f64,
 }
 
 impl Cost {
-    const NONE: Self = Self {
+    pub(super) const NONE: Self = Self {
         wall: f64::INFINITY,
         cpu: f64::INFINITY,
     };
 
-    fn least(self, other: Self) -> Self {
+    pub(super) fn least(self, other: Self) -> Self {
         Self {
             wall: self.wall.min(other.wall),
             cpu: self.cpu.min(other.cpu),
@@ -71,7 +71,7 @@ impl Cost {
 }
 
 /// A process that answers requests with what they cost.
-struct Server {
+pub(super) struct Server {
     child: Child,
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
@@ -102,7 +102,7 @@ impl Server {
         Ok(line)
     }
 
-    fn cost(&mut self, request: &str) -> anyhow::Result<Cost> {
+    pub(super) fn cost(&mut self, request: &str) -> anyhow::Result<Cost> {
         writeln!(self.requests, "{request}")?;
         let line = self.answer()?;
         let (wall, cpu) = line.trim().split_once(' ').context("an odd answer")?;
@@ -143,40 +143,54 @@ impl Drop for Server {
     }
 }
 
-/// Measures, prints the tables and writes them into `docs/benchmarks.md`; false when torch is faster somewhere.
-pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
-    let example = [
-        "build",
-        "--release",
-        "--quiet",
-        "-p",
-        "gesso-engine",
-        "--example",
-        "bench_serve",
-    ];
-    let built = step("cargo", &["build", "--release", "--quiet", "-p", "gesso"])?
-        && step("cargo", &example)?
-        && step("cargo", &["xtask", "synth", "sd15"])?;
-    if !built {
-        return Ok(false);
+/// What every part needs.
+pub(super) struct Ground {
+    /// The folder of the release build.
+    pub(super) release: PathBuf,
+    /// The Python that has torch.
+    python: String,
+}
+
+impl Ground {
+    /// Builds the release binaries, makes the synthetic model and the Python environment, where they are not there yet;
+    /// `None` when a command failed, after its own message.
+    pub(super) fn prepared() -> anyhow::Result<Option<Self>> {
+        let example = [
+            "build",
+            "--release",
+            "--quiet",
+            "-p",
+            "gesso-engine",
+            "--example",
+            "bench_serve",
+        ];
+        let built = step("cargo", &["build", "--release", "--quiet", "-p", "gesso"])?
+            && step("cargo", &example)?
+            && step("cargo", &["xtask", "synth", "sd15"])?;
+        if !built {
+            return Ok(None);
+        }
+        let python = match environment("torch", INSTALLS)? {
+            Ok(python) => python.to_string_lossy().into_owned(),
+            Err(reason) => anyhow::bail!("{reason}"),
+        };
+        let imports = Command::new(&python)
+            .args(["-c", "import torch"])
+            .output()?;
+        if !imports.status.success() && !step(&python, &["xtask/oracle/cpu_stub.py"])? {
+            return Ok(None);
+        }
+        let release = std::env::current_exe()?
+            .parent()
+            .and_then(Path::parent)
+            .context("no build folder")?
+            .join("release");
+        Ok(Some(Self { release, python }))
     }
-    let python = match environment("torch", INSTALLS)? {
-        Ok(python) => python.to_string_lossy().into_owned(),
-        Err(reason) => anyhow::bail!("{reason}"),
-    };
-    let imports = Command::new(&python)
-        .args(["-c", "import torch"])
-        .output()?;
-    if !imports.status.success() && !step(&python, &["xtask/oracle/cpu_stub.py"])? {
-        return Ok(false);
-    }
-    let release = std::env::current_exe()?
-        .parent()
-        .and_then(Path::parent)
-        .context("no build folder")?
-        .join("release");
-    for bits in ["16", "4"] {
-        let gesso = release.join("gesso").to_string_lossy().into_owned();
+
+    /// Converts the synthetic model to `target/bench/sd15-<bits>`; false when that failed.
+    pub(super) fn converted(&self, bits: &str) -> anyhow::Result<bool> {
+        let gesso = self.release.join("gesso").to_string_lossy().into_owned();
         let folder = format!("target/bench/sd15-{bits}");
         let arguments = [
             "convert",
@@ -187,11 +201,30 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
             bits,
             "--force",
         ];
-        if !step(&gesso, &arguments)? {
+        step(&gesso, &arguments)
+    }
+
+    /// torch, waiting for requests.
+    pub(super) fn torch(&self) -> anyhow::Result<Server> {
+        Server::start(
+            Command::new(&self.python)
+                .args(["xtask/oracle/bench_torch.py", "target/synth/sd15"])
+                .current_dir(root()),
+        )
+    }
+}
+
+/// Measures, prints the tables and writes them into `docs/benchmarks.md`; false when torch is faster somewhere.
+pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
+    let Some(ground) = Ground::prepared()? else {
+        return Ok(false);
+    };
+    for bits in ["16", "4"] {
+        if !ground.converted(bits)? {
             return Ok(false);
         }
     }
-    let serve = release.join("examples/bench_serve");
+    let serve = ground.release.join("examples/bench_serve");
     let engine =
         |packages: &[&str]| Server::start(Command::new(&serve).args(packages).current_dir(root()));
     let mut ours = engine(&[
@@ -201,11 +234,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
         "vae=target/bench/sd15-16/VAEDecoder.mlpackage",
         "text=target/bench/sd15-16/TextEncoder.mlpackage",
     ])?;
-    let mut torch = Server::start(
-        Command::new(&python)
-            .args(["xtask/oracle/bench_torch.py", "target/synth/sd15"])
-            .current_dir(root()),
-    )?;
+    let mut torch = ground.torch()?;
     let mut costs: BTreeMap<(&str, usize), (Cost, Cost)> = BTreeMap::new();
     for _ in 0..options.repeats {
         for threads in [1, 2] {
@@ -233,7 +262,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     let memory = engine(&["unet4=target/bench/sd15-4/Unet.mlpackage"])?.memory("unet4 2")?;
     let text = tables(&costs, &steps, memory);
     print!("{text}");
-    write(&text)?;
+    write(&text, START, END)?;
     let slower = |(ours, torch): &(Cost, Cost)| ours.wall > torch.wall || ours.cpu > torch.cpu;
     Ok(!costs.values().any(slower))
 }
@@ -294,12 +323,12 @@ fn tables(
     text
 }
 
-/// Puts the tables between their markers.
-fn write(tables: &str) -> anyhow::Result<()> {
+/// Puts tables between their markers in `docs/benchmarks.md`.
+pub(super) fn write(tables: &str, start: &str, end: &str) -> anyhow::Result<()> {
     let path = root().join("docs/benchmarks.md");
     let page = std::fs::read_to_string(&path)?;
-    let (before, rest) = page.split_once(START).context("no start marker")?;
-    let (_, after) = rest.split_once(END).context("no end marker")?;
-    std::fs::write(path, format!("{before}{START}\n\n{tables}\n{END}{after}"))?;
+    let (before, rest) = page.split_once(start).context("no start marker")?;
+    let (_, after) = rest.split_once(end).context("no end marker")?;
+    std::fs::write(path, format!("{before}{start}\n\n{tables}\n{end}{after}"))?;
     Ok(())
 }
