@@ -22,7 +22,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     if !step("cargo", &[&["build"][..], &package].concat())? {
         return Ok(false);
     }
-    println!("| GFLOP/s, by the clock / by CPU time | threads | gemm | faer | matrixmultiply |\n|---|---|---|---|---|");
+    println!(
+        "| GFLOP/s, by the clock / by CPU time | threads | gemm | faer | matrixmultiply |\n|---|---|---|---|---|"
+    );
     for threads in ["1", "2"] {
         let status = Command::new("cargo")
             .arg("run")
