@@ -152,6 +152,11 @@ pub(crate) struct Convert {
     /// Oldest system that the packages must load on. What needs nothing newer stays as it is for iOS 16.
     #[arg(long, value_enum, default_value_t = Target::Ios16)]
     pub(crate) target: Target,
+    /// One function per style in the packages of text encoder and UNet, the first one as the default: names with a LoRA
+    /// baked into the weights (strengths as for `--lora`), or without; equal weights are stored once. Needs
+    /// `--target ios18`.
+    #[arg(long, value_name = "NAME[=FILE:STRENGTH],…")]
+    pub(crate) multifunction: Option<String>,
     /// Name of the model in the packages [default: what the source says].
     #[arg(long)]
     pub(crate) name: Option<String>,
@@ -220,7 +225,7 @@ pub(crate) struct Retrofit {
     /// Rank of the adapter slots: a multiple of 32.
     #[arg(long, default_value_t = 32, value_name = "R")]
     pub(crate) adapter_rank: usize,
-    /// Which layers get slots; not all, as the convolutions of such packages get none.
+    /// Which layers get slots; `all` only where the weights tell the modules' names.
     #[arg(long, value_enum, default_value_t = AdapterSites::AttentionFeedForward)]
     pub(crate) adapter_sites: AdapterSites,
     /// Package, compiled model or folder to write; it shares the weight files.
@@ -362,6 +367,9 @@ pub(crate) struct Generate {
     /// Folder of the assets `name.mlmodelcassets` that the prompt may name.
     #[arg(long, value_name = "DIR")]
     pub(crate) adapter_dir: Option<PathBuf>,
+    /// Function of text encoder and UNet to draw with, in a folder with several [default: the default function].
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["adapter", "adapter_dir"])]
+    pub(crate) function: Option<String>,
     /// Arithmetic of the engine.
     #[arg(long, value_enum, default_value_t = EnginePrecision::Fp32)]
     pub(crate) precision: EnginePrecision,

@@ -17,6 +17,8 @@ pub(crate) struct Base {
     pub(crate) info: FolderInfo,
     /// Slots by component.
     pub(crate) slots: BTreeMap<String, SlotTable>,
+    /// Function of text encoder and UNet to use; `None` is the default one.
+    function: Option<String>,
 }
 
 impl Base {
@@ -34,7 +36,16 @@ impl Base {
             folder: folder.into(),
             info,
             slots,
+            function: None,
         })
+    }
+
+    /// The same with another function of text encoder and UNet.
+    pub(crate) fn with_function(self, function: Option<&str>) -> Self {
+        Self {
+            function: function.map(str::to_string),
+            ..self
+        }
     }
 
     /// Whether the folder has this package.
@@ -53,11 +64,17 @@ impl Base {
         })?;
         let path = self.folder.join(&file.file);
         // A folder may hold the compiled model alone.
-        model(&if path.exists() {
+        let mut model = model(&if path.exists() {
             path
         } else {
             path.with_extension("mlmodelc")
-        })
+        })?;
+        if let (Some(function), "TextEncoder" | "Unet") = (&self.function, package) {
+            model
+                .set_default_function(function)
+                .with_context(|| format!("`{package}` of `{}`", self.folder.display()))?;
+        }
+        Ok(model)
     }
 
     /// The modules that have slots, as targets of a LoRA.

@@ -62,6 +62,7 @@ pub(crate) fn describe(folder: &Path) -> anyhow::Result<FolderInfo> {
             adapter_io: None,
             palettize: Vec::new(),
             loras: Vec::new(),
+            functions: Vec::new(),
         },
         packages,
         deltas: Vec::new(),
@@ -122,6 +123,7 @@ fn package(file: &str) -> PackageInfo {
         bytes_before: 0,
         bytes_after: 0,
         min_snr_db: None,
+        functions: Vec::new(),
         palettized: BTreeMap::new(),
     }
 }

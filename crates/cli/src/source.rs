@@ -3,6 +3,7 @@
 use crate::args::Source;
 use anyhow::{Context, bail};
 use gesso_convert::merged::Baked;
+use gesso_convert::recipe::Style;
 use gesso_weights::lora::{Lora, ModuleTable, ResolveOptions, ResolvedLora};
 use gesso_weights::{Checkpoint, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -109,6 +110,51 @@ pub(crate) fn baked(
         .collect()
 }
 
+/// The functions of `--multifunction`: `NAME` or `NAME=FILE:STRENGTH`, between commas.
+///
+/// A piece `te=NUMBER` or `unet=NUMBER` behind a file with such strengths belongs to that file.
+pub(crate) fn styles(
+    argument: &str,
+    checkpoint: &Checkpoint,
+    ignore: &[String],
+) -> anyhow::Result<Vec<Style>> {
+    let mut styles = Vec::new();
+    for piece in pieces(argument) {
+        let (name, file) = match piece.split_once('=') {
+            Some((name, file)) => (name, vec![file.to_string()]),
+            None => (piece.as_str(), Vec::new()),
+        };
+        if name.is_empty() || file.iter().any(String::is_empty) {
+            bail!("`--multifunction {argument}`: `{piece}` is neither NAME nor NAME=FILE");
+        }
+        styles.push(Style {
+            name: name.into(),
+            loras: baked(&file, checkpoint, ignore)?,
+        });
+    }
+    Ok(styles)
+}
+
+fn pieces(argument: &str) -> Vec<String> {
+    let strength = |piece: &str| {
+        let value = ["unet=", "te="].iter().find_map(|n| piece.strip_prefix(n));
+        value.is_some_and(|v| v.parse::<f32>().is_ok())
+    };
+    let mut pieces: Vec<String> = Vec::new();
+    for piece in argument.split(',') {
+        match pieces.last_mut() {
+            Some(last)
+                if strength(piece) && last.rsplit_once(':').is_some_and(|(_, t)| strength(t)) =>
+            {
+                last.push(',');
+                last.push_str(piece);
+            }
+            _ => pieces.push(piece.to_string()),
+        }
+    }
+    pieces
+}
+
 /// `WxH` in pixels.
 pub(crate) fn size(argument: &str) -> anyhow::Result<(usize, usize)> {
     let parsed = argument
@@ -156,6 +202,17 @@ mod tests {
                 .contains("unet=x")
         );
         assert!(Weighted::parse("a:inf").is_err());
+    }
+
+    #[test]
+    fn functions_are_split_at_commas_that_are_no_strengths() {
+        assert_eq!(
+            pieces("base,a=f.safetensors:unet=0.8,te=0.4,b=g"),
+            ["base", "a=f.safetensors:unet=0.8,te=0.4", "b=g"]
+        );
+        // A function may be called like a strength.
+        assert_eq!(pieces("base,te=0.4"), ["base", "te=0.4"]);
+        assert_eq!(pieces("a=f:0.8,unet=g"), ["a=f:0.8", "unet=g"]);
     }
 
     #[test]

@@ -4,14 +4,15 @@ use crate::built::{Built, Feature};
 use crate::emit::{Progress, emit, emit_twin, weight_bytes};
 use crate::family::Attention;
 use crate::folder::{FOLDER_SCHEMA, FolderInfo, OriginInfo, PackageInfo, RecipeInfo, SlotsInfo};
+use crate::functions::{self, emit_functions};
 use crate::hint::SchedulerHint;
 use crate::loss::Losses;
-use crate::merged::Merged;
+use crate::merged::{Baked, Merged};
 use crate::metadata::{self, Facts};
 use crate::parts::{Parts, build, component};
 use crate::place::Bits;
-use crate::recipe::{AdapterIo, Part, Recipe};
-use crate::report::{BakedReport, PackageReport, Report, SlotsReport};
+use crate::recipe::{AdapterIo, Part, Recipe, Style};
+use crate::report::{BakedReport, PackageReport, Report, SlotsReport, StyleReport};
 use crate::slots::SlotTable;
 use crate::{Error, Result};
 use gesso_coreml::stage::{SpaceProbe, free_space, require_space_in};
@@ -30,7 +31,7 @@ impl Recipe {
     /// Errors: those of [`Recipe::check`] and of building the programs.
     pub fn bytes_needed(&self, checkpoint: &Checkpoint) -> Result<u64> {
         self.check()?;
-        plan(checkpoint, self)?.bytes_needed()
+        plan(checkpoint, self)?.bytes_needed(checkpoint, self)
     }
 }
 
@@ -40,15 +41,16 @@ struct Planned {
 }
 
 impl Planned {
-    fn bytes_needed(&self) -> Result<u64> {
-        let mut bytes = 0u64;
-        for (part, built) in &self.parts.plain {
-            let bits = self.bits.get(part).cloned().unwrap_or_default();
-            bytes = bytes
-                .saturating_add(weight_bytes(built, &bits)?)
+    fn bytes_needed(&self, checkpoint: &Checkpoint, recipe: &Recipe) -> Result<u64> {
+        let merged = Merged::new(checkpoint, &recipe.loras);
+        let mut sum = 0u64;
+        for (&part, built) in &self.parts.plain {
+            let bits = self.bits.get(&part).cloned().unwrap_or_default();
+            sum = sum
+                .saturating_add(bytes(part, built, merged, recipe, &bits)?)
                 .saturating_add(2 * BYTES_PER_PACKAGE);
         }
-        Ok(bytes)
+        Ok(sum)
     }
 }
 
@@ -101,7 +103,7 @@ fn convert_in(
 ) -> Result<Report> {
     recipe.check()?;
     let planned = plan(checkpoint, recipe)?;
-    require_space_in(dir, planned.bytes_needed()?, probe)?;
+    require_space_in(dir, planned.bytes_needed(checkpoint, recipe)?, probe)?;
     let Planned { parts, bits } = planned;
     let source_hash = metadata::source_hash(checkpoint, recipe.parts.iter().copied());
     let facts = Facts {
@@ -111,24 +113,34 @@ fn convert_in(
     };
     let merged = Merged::new(checkpoint, &recipe.loras);
     let mut report = Report {
-        loras: baked(recipe),
+        loras: baked(recipe, &recipe.loras),
+        functions: recipe.functions.iter().map(|s| style(recipe, s)).collect(),
         unused: unused(checkpoint),
         ..Report::default()
     };
+    let mut own_losses = Vec::new();
     let mut packages = BTreeMap::new();
     let mut slots = BTreeMap::new();
     for (&part, built) in &parts.plain {
         let start = Instant::now();
         let plan = bits.get(&part).cloned().unwrap_or_default();
-        progress.begin(part.package(), weight_bytes(built, &plan)?);
+        progress.begin(part.package(), bytes(part, built, merged, recipe, &plan)?);
         let about = facts.about(part, built)?;
         let file = format!("{}.mlpackage", part.package());
-        let emitted = emit(built, &merged, &plan, &about, &dir.join(&file), progress)?;
-        let summary = PackageReport::new(
-            &file,
-            emitted.tensors.clone(),
-            start.elapsed().as_secs_f64(),
-        );
+        let target = dir.join(&file);
+        let (emitted, functions) = if part.is_adaptable() && !recipe.functions.is_empty() {
+            let styles = &recipe.functions;
+            let made = emit_functions(built, merged, styles, &plan, &about, &target, progress)?;
+            // Those of the default function are among the losses of all tensors.
+            own_losses.extend(made.losses.into_iter().skip(1));
+            (made.emitted, made.functions)
+        } else {
+            let emitted = emit(built, &merged, &plan, &about, &target, progress)?;
+            (emitted, Vec::new())
+        };
+        let seconds = start.elapsed().as_secs_f64();
+        let summary =
+            PackageReport::new(&file, emitted.tensors.clone(), seconds).with_functions(functions);
         let info = PackageInfo::new(file, built, &summary);
         if let Some(twin) = parts.adaptable.get(&part) {
             let name = format!("{}Adaptable", part.package());
@@ -156,6 +168,13 @@ fn convert_in(
             "adapter slots as states are unproven until a device has spoken: the engine runs them and coremltools reads them".into(),
         );
     }
+    for (function, tensors) in own_losses {
+        let tensors = tensors.iter().map(|(key, energy)| (key.as_str(), *energy));
+        let losses = Losses::by_component(tensors).into_iter();
+        report
+            .losses
+            .extend(losses.map(|(component, l)| (format!("{function}:{component}"), l)));
+    }
     let tokenizer = copy_tokenizer(checkpoint, dir)?;
     if !tokenizer && recipe.parts.contains(&Part::TextEncoder) {
         report.notes.push(
@@ -174,7 +193,7 @@ fn convert_in(
             license: origin.license,
         },
         source_hash,
-        recipe: recipe_info(recipe, &parts, &report.loras),
+        recipe: recipe_info(recipe, &parts, &report),
         packages,
         deltas: Vec::new(),
         slots,
@@ -250,10 +269,9 @@ fn copy_tokenizer(checkpoint: &Checkpoint, dir: &Path) -> Result<bool> {
 }
 
 /// Which modules of every LoRA reach the weights of the converted components.
-fn baked(recipe: &Recipe) -> Vec<BakedReport> {
+fn baked(recipe: &Recipe, loras: &[Baked]) -> Vec<BakedReport> {
     let converted: BTreeSet<Component> = recipe.parts.iter().map(|&p| component(p)).collect();
-    recipe
-        .loras
+    loras
         .iter()
         .map(|baked| {
             let (merged, rest): (Vec<_>, Vec<_>) = baked
@@ -287,7 +305,28 @@ fn hints(loras: &[BakedReport]) -> Vec<String> {
     .collect()
 }
 
-fn recipe_info(recipe: &Recipe, parts: &Parts, loras: &[BakedReport]) -> RecipeInfo {
+fn style(recipe: &Recipe, style: &Style) -> StyleReport {
+    StyleReport {
+        name: style.name.clone(),
+        loras: baked(recipe, &style.loras),
+    }
+}
+
+/// Bytes of weights that the package of a part will have at most.
+fn bytes(
+    part: Part,
+    built: &Built,
+    merged: Merged<'_>,
+    recipe: &Recipe,
+    bits: &Bits,
+) -> Result<u64> {
+    match part.is_adaptable() && !recipe.functions.is_empty() {
+        true => functions::bytes(built, merged, &recipe.functions, bits),
+        false => weight_bytes(built, bits),
+    }
+}
+
+fn recipe_info(recipe: &Recipe, parts: &Parts, report: &Report) -> RecipeInfo {
     RecipeInfo {
         bits: recipe.bits,
         precision: metadata::precision_word(recipe.precision).into(),
@@ -306,7 +345,8 @@ fn recipe_info(recipe: &Recipe, parts: &Parts, loras: &[BakedReport]) -> RecipeI
             .iter()
             .map(|o| (o.pattern.clone(), o.bits))
             .collect(),
-        loras: loras.to_vec(),
+        loras: report.loras.clone(),
+        functions: report.functions.clone(),
     }
 }
 

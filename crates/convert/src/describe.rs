@@ -4,8 +4,8 @@ use crate::built::{Built, Feature};
 use crate::{Error, Result};
 use gesso_coreml::proto::specification::array_feature_type::{ArrayDataType, DefaultOptionalValue};
 use gesso_coreml::proto::specification::{
-    ArrayFeatureType, FeatureDescription, FeatureType, Metadata, Model, ModelDescription,
-    StateFeatureType, feature_type, model, state_feature_type,
+    ArrayFeatureType, FeatureDescription, FeatureType, FunctionDescription, Metadata, Model,
+    ModelDescription, StateFeatureType, feature_type, model, state_feature_type,
 };
 use gesso_mil::{DType, Function, Program};
 use std::collections::BTreeMap;
@@ -37,7 +37,42 @@ const OPSETS: &[(&str, i32)] = &[
 ///
 /// Errors: those of `gesso-mil`'s `to_proto`; [`Error::Config`] for an opset without a specification version.
 pub(crate) fn model(function: Function, built: &Built, about: &About) -> Result<Model> {
-    let opset = function.opset.clone();
+    let mut model = described(vec![("main".to_string(), function)], about)?;
+    let description = model.description.get_or_insert_default();
+    description.input = built.inputs.iter().map(feature).collect();
+    description.output = built.outputs.iter().map(feature).collect();
+    description.state = built.states.iter().map(state).collect();
+    Ok(model)
+}
+
+/// The message for several functions, the default one first, all with the features of `built`.
+///
+/// Errors: as [`model`].
+pub(crate) fn several(
+    functions: Vec<(String, Function)>,
+    built: &Built,
+    about: &About,
+) -> Result<Model> {
+    let names: Vec<String> = functions.iter().map(|(name, _)| name.clone()).collect();
+    let mut model = described(functions, about)?;
+    let description = model.description.get_or_insert_default();
+    description.default_function_name = names.first().cloned().unwrap_or_default();
+    description.functions = names
+        .into_iter()
+        .map(|name| FunctionDescription {
+            name,
+            input: built.inputs.iter().map(feature).collect(),
+            output: built.outputs.iter().map(feature).collect(),
+            ..FunctionDescription::default()
+        })
+        .collect();
+    Ok(model)
+}
+
+/// The message without features.
+fn described(functions: Vec<(String, Function)>, about: &About) -> Result<Model> {
+    let opset = functions.first().map(|(_, f)| f.opset.clone());
+    let opset = opset.unwrap_or_default();
     let specification_version = OPSETS
         .iter()
         .find(|(name, _)| *name == opset)
@@ -50,15 +85,12 @@ pub(crate) fn model(function: Function, built: &Built, about: &About) -> Result<
         })?;
     let program = Program {
         version: 1,
-        functions: BTreeMap::from([("main".to_string(), function)]),
+        functions: functions.into_iter().collect(),
         attributes: BTreeMap::new(),
     };
     Ok(Model {
         specification_version,
         description: Some(ModelDescription {
-            input: built.inputs.iter().map(feature).collect(),
-            output: built.outputs.iter().map(feature).collect(),
-            state: built.states.iter().map(state).collect(),
             metadata: Some(Metadata {
                 short_description: about.short_description.clone(),
                 version_string: about.version.clone(),

@@ -6,9 +6,11 @@ use crate::loss::Energy;
 use crate::place::{self, Bits, Job, PlaceKey, Placed, Prepared, Writer};
 use crate::report::TensorReport;
 use crate::source::WeightSource;
+use crate::target::of_opset;
 use crate::{Error, Result};
 use gesso_coreml::blob::BlobWriter;
 use gesso_coreml::package::{self, WeightFile};
+use gesso_coreml::proto::specification::Model;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -40,8 +42,8 @@ impl Progress for Silent {
 /// A package that was written, as its twin needs it.
 #[derive(Debug)]
 pub struct Emitted {
-    places: BTreeMap<PlaceKey, Placed>,
-    weights: Option<PathBuf>,
+    pub(crate) places: BTreeMap<PlaceKey, Placed>,
+    pub(crate) weights: Option<PathBuf>,
     /// Every weight in the order of the file.
     pub tensors: Vec<TensorReport>,
 }
@@ -70,44 +72,76 @@ pub fn emit(
 ) -> Result<Emitted> {
     let jobs = place::jobs(&built.function, bits)?;
     let temporary = dir.with_extension("weights");
-    let mut writer = Writer {
-        blob: BlobWriter::create(&temporary)?,
-        records: 0,
-    };
+    let mut writer = writer(&temporary, built)?;
     let mut places = BTreeMap::new();
     let mut tensors = Vec::with_capacity(jobs.len());
-    for group in groups(&jobs) {
+    each(&jobs, built, source, &mut |job, prepared, merge| {
+        places.insert(job.key.clone(), place::place(&mut writer, job, prepared)?);
+        tensors.push(TensorReport {
+            merge,
+            ..report(job, prepared)
+        });
+        progress.advance(job.stored_bytes());
+        Ok(())
+    })?;
+    let function = place::resolve(&built.function, &places)?;
+    let model = describe::model(function, built, about)?;
+    let weights = finish(writer, &temporary, &model, dir)?;
+    Ok(Emitted {
+        places,
+        weights,
+        tensors,
+    })
+}
+
+/// Starts the weight file of `built`.
+pub(crate) fn writer(temporary: &Path, built: &Built) -> Result<Writer> {
+    Ok(Writer {
+        blob: BlobWriter::create(temporary)?,
+        records: 0,
+        target: of_opset(&built.function.opset),
+    })
+}
+
+/// Takes a constant, what is to be stored of it, and what that lost where LoRAs are merged in.
+pub(crate) type Place<'a> = dyn FnMut(&Job<'_>, &Prepared<'_>, Option<Energy>) -> Result<()> + 'a;
+
+/// Prepares the constants on all threads and hands them to `place` in order.
+pub(crate) fn each(
+    jobs: &[Job<'_>],
+    built: &Built,
+    source: &dyn WeightSource,
+    place: &mut Place<'_>,
+) -> Result<()> {
+    for group in groups(jobs) {
         let prepared: Vec<Result<(Prepared<'_>, Option<Energy>)>> = group
             .par_iter()
             .map(|job| place::prepare(job, built, source))
             .collect();
         for (job, prepared) in group.iter().zip(prepared) {
             let (prepared, merge) = prepared?;
-            places.insert(job.key.clone(), place::place(&mut writer, job, &prepared)?);
-            tensors.push(TensorReport {
-                merge,
-                ..report(job, &prepared)
-            });
-            progress.advance(job.stored_bytes());
+            place(job, &prepared, merge)?;
         }
     }
+    Ok(())
+}
+
+/// Completes the weight file and writes the package around it; where the file is then, if it holds anything.
+pub(crate) fn finish(
+    writer: Writer,
+    temporary: &Path,
+    model: &Model,
+    dir: &Path,
+) -> Result<Option<PathBuf>> {
     let records = writer.records;
     writer.blob.finish()?;
-    let function = place::resolve(&built.function, &places)?;
-    let model = describe::model(function, built, about)?;
-    let weights = if records == 0 {
-        std::fs::remove_file(&temporary).map_err(|e| Error::io(&temporary, e))?;
-        package::write(dir, &model, WeightFile::None)?;
-        None
-    } else {
-        package::write(dir, &model, WeightFile::Move(&temporary))?;
-        Some(dir.join(WEIGHTS))
-    };
-    Ok(Emitted {
-        places,
-        weights,
-        tensors,
-    })
+    if records == 0 {
+        std::fs::remove_file(temporary).map_err(|e| Error::io(temporary, e))?;
+        package::write(dir, model, WeightFile::None)?;
+        return Ok(None);
+    }
+    package::write(dir, model, WeightFile::Move(temporary))?;
+    Ok(Some(dir.join(WEIGHTS)))
 }
 
 /// Writes `built` as the package `dir` over the weight file of `plain`, by hard link. Every weight of `built` must be one of
@@ -144,7 +178,7 @@ fn groups<'a, 'b>(jobs: &'b [Job<'a>]) -> Vec<&'b [Job<'a>]> {
     groups
 }
 
-fn report(job: &Job<'_>, prepared: &Prepared<'_>) -> TensorReport {
+pub(crate) fn report(job: &Job<'_>, prepared: &Prepared<'_>) -> TensorReport {
     let snr_db = match prepared {
         Prepared::Palette(palette) => palette.snr_db,
         Prepared::Dense(_) => None,

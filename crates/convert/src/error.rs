@@ -54,6 +54,12 @@ pub enum Error {
         /// What is in the way.
         reason: String,
     },
+    /// A program that cannot be written for iOS 18.
+    #[error("the program cannot be written for iOS 18: {reason}")]
+    Target {
+        /// What is in the way.
+        reason: String,
+    },
     /// Something that the checkpoint must have is not in it.
     #[error("the checkpoint has no {missing}, which {wanted_by} needs")]
     Missing {

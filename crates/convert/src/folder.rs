@@ -7,7 +7,7 @@ use crate::hint::{self, SchedulerHint};
 use crate::merged::split_key;
 use crate::metadata;
 use crate::recipe::Part;
-use crate::report::{BakedReport, PackageReport};
+use crate::report::{BakedReport, FunctionReport, PackageReport, StyleReport};
 use crate::slots::{Slot, SlotModule, SlotTable};
 use crate::{Error, Result};
 use gesso_weights::Checkpoint;
@@ -92,6 +92,9 @@ pub struct RecipeInfo {
     pub palettize: Vec<(String, u8)>,
     /// LoRAs merged into the weights.
     pub loras: Vec<BakedReport>,
+    /// Functions of text encoder and UNet, the default one first; empty when they have only one.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub functions: Vec<StyleReport>,
 }
 
 /// One package.
@@ -113,6 +116,9 @@ pub struct PackageInfo {
     /// Lowest signal to noise ratio of a palettized weight in dB.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub min_snr_db: Option<f64>,
+    /// Its functions and what they share, the default one first; empty when there is only one.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub functions: Vec<FunctionReport>,
     /// Palettized weights by tensor name: bits and signal to noise ratio in dB (`null` when nothing was lost).
     pub palettized: BTreeMap<String, (u8, Option<f64>)>,
 }
@@ -183,6 +189,7 @@ impl PackageInfo {
             bytes_before: report.bytes_before,
             bytes_after: report.bytes_after,
             min_snr_db: report.min_snr_db,
+            functions: report.functions.clone(),
             palettized,
         }
     }
@@ -194,6 +201,7 @@ impl PackageInfo {
             weights_of: Some(plain.file.clone()),
             inputs: built.inputs.iter().map(FeatureInfo::from).collect(),
             outputs: built.outputs.iter().map(FeatureInfo::from).collect(),
+            functions: Vec::new(),
             ..plain.clone()
         }
     }
@@ -207,6 +215,15 @@ impl FolderInfo {
         let deltas = deltas.map(|l| (&l.scheduler_hint, l.unet));
         let baked = self.recipe.loras.iter();
         hint::first(deltas.chain(baked.map(|l| (&l.scheduler_hint, l.unet_strength))))
+    }
+
+    /// The same for a function of the UNet, whose own LoRAs come first; `None` is the default function.
+    pub fn scheduler_hint_of(&self, function: Option<&str>) -> Option<&SchedulerHint> {
+        let named = |f: &&StyleReport| function.is_none_or(|name| f.name == name);
+        let own = self.recipe.functions.iter().find(named);
+        let own = own.into_iter().flat_map(|f| &f.loras);
+        hint::first(own.map(|l| (&l.scheduler_hint, l.unet_strength)))
+            .or_else(|| self.scheduler_hint())
     }
 
     /// Reads `gesso.json` of the converted folder `dir`.

@@ -12,6 +12,7 @@ mod emit;
 mod error;
 pub mod family;
 pub mod folder;
+mod functions;
 pub mod hint;
 pub mod loss;
 pub mod merged;
@@ -25,6 +26,7 @@ pub mod retrofit;
 pub mod slots;
 pub mod source;
 mod states;
+mod target;
 mod tree;
 
 pub use compile::{compile_opened, compile_package, decompile_package};

@@ -34,12 +34,35 @@ impl Baked {
 pub struct Merged<'a> {
     checkpoint: &'a Checkpoint,
     loras: &'a [Baked],
+    /// Those of one function alone.
+    own: &'a [Baked],
 }
 
 impl<'a> Merged<'a> {
     /// `checkpoint` with `loras` merged in.
     pub fn new(checkpoint: &'a Checkpoint, loras: &'a [Baked]) -> Self {
-        Self { checkpoint, loras }
+        Self {
+            checkpoint,
+            loras,
+            own: &[],
+        }
+    }
+
+    /// The same with more LoRAs behind the others.
+    pub fn with(self, own: &'a [Baked]) -> Self {
+        Self { own, ..self }
+    }
+
+    /// Whether a LoRA of [`Self::with`] changes the tensor of this External key.
+    pub fn is_own(&self, key: &str) -> bool {
+        let Some((component, name)) = split_key(key) else {
+            return false;
+        };
+        let module = name.rsplit_once('.').map_or(name, |(module, _)| module);
+        let module = (component, module.to_string());
+        self.own.iter().any(|baked| {
+            baked.strength(component) != 0.0 && baked.lora.modules.contains_key(&module)
+        })
     }
 
     /// What is merged into the tensor `name`, with the strengths, and whether it is a bias.
@@ -52,6 +75,7 @@ impl<'a> Merged<'a> {
         let found = self
             .loras
             .iter()
+            .chain(self.own)
             .filter_map(|baked| {
                 let adapter = baked.lora.modules.get(&(component, module.to_string()))?;
                 Some((adapter, baked.strength(component)))

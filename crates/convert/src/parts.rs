@@ -7,6 +7,7 @@ use crate::family::sd1::{
 use crate::recipe::{AdapterIo, Part, Recipe};
 use crate::slots::SlotOptions;
 use crate::states::as_states;
+use crate::target::for_ios18;
 use crate::{Error, Result};
 use gesso_weights::{Checkpoint, Component};
 use std::collections::BTreeMap;
@@ -69,11 +70,11 @@ pub(crate) fn build(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<Parts> {
         height,
     };
     for &part in &recipe.parts {
-        parts.plain.insert(part, builder.build(part, None)?);
+        parts.plain.insert(part, builder.targeted(part, None)?);
         if part.is_adaptable()
             && let Some(slots) = recipe.slots()
         {
-            let mut twin = builder.build(part, Some(slots))?;
+            let mut twin = builder.targeted(part, Some(slots))?;
             if recipe.adapter_io == AdapterIo::State {
                 twin = as_states(twin)?;
             }
@@ -118,6 +119,14 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
+    fn targeted(&self, part: Part, slots: Option<SlotOptions>) -> Result<Built> {
+        let mut built = self.build(part, slots)?;
+        if part.is_adaptable() && !self.recipe.functions.is_empty() {
+            built.function = for_ios18(built.function)?;
+        }
+        Ok(built)
+    }
+
     fn build(&self, part: Part, slots: Option<SlotOptions>) -> Result<Built> {
         let (checkpoint, precision) = (self.checkpoint, self.recipe.precision);
         let vae = VaeOptions {

@@ -3,10 +3,12 @@
 use crate::built::{Built, GENERATED};
 use crate::loss::Energy;
 use crate::palettize::{Palettized, packed_len, palettize};
+use crate::recipe::Target;
 use crate::source::{Elements, WeightSource};
+
 use crate::{Error, Result};
 use gesso_coreml::blob::{BlobDType, BlobWriter};
-use gesso_mil::{DType, Function, Literal, Operation, TensorType, Value, ValueData};
+use gesso_mil::{Binding, DType, Function, Literal, Operation, TensorType, Value, ValueData};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -35,7 +37,8 @@ pub(crate) enum Placed {
     Palette {
         indices: Value,
         lut: Value,
-        shape: Value,
+        /// Absent in the form of iOS 18, whose indices have the shape of the tensor.
+        shape: Option<Value>,
     },
 }
 
@@ -229,6 +232,9 @@ pub(crate) fn lut_bytes(palette: &Palettized, dtype: DType) -> Vec<u8> {
 pub(crate) fn place(writer: &mut Writer, job: &Job<'_>, prepared: &Prepared<'_>) -> Result<Placed> {
     Ok(match prepared {
         Prepared::Dense(bytes) => Placed::Dense(writer.push(job.dtype, job.count, bytes)?),
+        Prepared::Palette(palette) if writer.target == Target::Ios18 => {
+            palette_of_ios18(writer, job, palette)?
+        }
         Prepared::Palette(palette) => {
             let packed = &palette.packed;
             let indices = writer.push(DType::UInt8, packed.len(), packed)?;
@@ -242,13 +248,49 @@ pub(crate) fn place(writer: &mut Writer, job: &Job<'_>, prepared: &Prepared<'_>)
             Placed::Palette {
                 indices: typed(DType::UInt8, packed.len(), indices),
                 lut: typed(job.dtype, palette.lut.len(), lut),
-                shape: typed(
+                shape: Some(typed(
                     DType::UInt32,
                     job.shape.len(),
                     ValueData::Tensor(Literal::Bytes(shape)),
-                ),
+                )),
             }
         }
+    })
+}
+
+/// A palette in the form of iOS 18: codes of n bits in the tensor's shape, and a table `[1.., 2^n, 1]`. The bytes are those of the
+/// older form.
+fn palette_of_ios18(writer: &mut Writer, job: &Job<'_>, palette: &Palettized) -> Result<Placed> {
+    let bits = job.bits.unwrap_or(8);
+    let (code, dtype) = match bits {
+        1 => (BlobDType::UInt1, DType::UInt1),
+        2 => (BlobDType::UInt2, DType::UInt2),
+        4 => (BlobDType::UInt4, DType::UInt4),
+        6 => (BlobDType::UInt6, DType::UInt6),
+        _ => (BlobDType::UInt8, DType::UInt8),
+    };
+    let unused = 8 * palette.packed.len() - job.count * usize::from(bits);
+    writer.records += 1;
+    let offset = writer.blob.push(code, &palette.packed, unused as u8)?;
+    let indices = Value {
+        ty: TensorType::new(dtype, &job.shape).into(),
+        data: ValueData::Blob {
+            file: BLOB_FILE.into(),
+            offset,
+        },
+    };
+    let entries = palette.lut.len();
+    let data = writer.push(job.dtype, entries, &lut_bytes(palette, job.dtype))?;
+    let mut shape = vec![1; job.shape.len()];
+    shape.extend([entries, 1]);
+    let lut = Value {
+        ty: TensorType::new(job.dtype, &shape).into(),
+        data,
+    };
+    Ok(Placed::Palette {
+        indices,
+        lut,
+        shape: None,
     })
 }
 
@@ -263,6 +305,8 @@ fn typed(dtype: DType, count: usize, data: ValueData) -> Value {
 pub(crate) struct Writer {
     pub blob: BlobWriter,
     pub records: usize,
+    /// Form of palettes.
+    pub target: Target,
 }
 
 impl Writer {
@@ -298,7 +342,8 @@ impl Writer {
 ///
 /// ```text
 /// w = const()[val = External("unet:…")]
-/// w = constexpr_lut_to_dense()[indices = BLOB uint8 [M], lut = BLOB fp16 [2^n], shape = uint32 [K]]
+/// w = constexpr_lut_to_dense()[indices = BLOB uint8 [M], lut = BLOB fp16 [2^n], shape = uint32 [K]]   // up to iOS 17
+/// w = constexpr_lut_to_dense(indices = BLOB uint4 [O, I, k, k], lut = BLOB fp16 [1, 1, 1, 1, 16, 1])   // iOS 18
 /// ```
 ///
 /// A literal that has no place stays as it is. Errors: [`Error::NotATwin`] for an External constant without a place.
@@ -339,6 +384,12 @@ fn replace(op: &mut Operation, placed: Placed) {
         } => {
             op.kind = "constexpr_lut_to_dense".into();
             op.attributes.remove("val");
+            let Some(shape) = shape else {
+                op.inputs
+                    .insert("indices".into(), vec![Binding::Value(indices)]);
+                op.inputs.insert("lut".into(), vec![Binding::Value(lut)]);
+                return;
+            };
             op.attributes.insert("indices".into(), indices);
             op.attributes.insert("lut".into(), lut);
             op.attributes.insert("shape".into(), shape);

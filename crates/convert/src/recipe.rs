@@ -69,7 +69,7 @@ pub enum Target {
     /// iOS 16, macOS 13.
     #[default]
     Ios16,
-    /// iOS 18, macOS 15: states are possible. What does not need them stays as it is for iOS 16.
+    /// iOS 18, macOS 15: states and several functions are possible. What needs neither stays as it is for iOS 16.
     Ios18,
 }
 
@@ -104,6 +104,15 @@ pub struct Origin {
     pub license: String,
 }
 
+/// A function of the packages: the base with LoRAs of its own.
+#[derive(Clone, Debug)]
+pub struct Style {
+    /// Name of the function.
+    pub name: String,
+    /// LoRAs to be merged into its weights besides those of the recipe.
+    pub loras: Vec<Baked>,
+}
+
 /// What to make of a checkpoint.
 #[derive(Clone)]
 pub struct Recipe {
@@ -125,6 +134,8 @@ pub struct Recipe {
     pub target: Target,
     /// LoRAs to be merged into the weights, before palettization.
     pub loras: Vec<Baked>,
+    /// Functions of the text encoder's and the UNet's package, the default one first; empty for packages with a single function.
+    pub functions: Vec<Style>,
     /// Exceptions from the palettization rule; the last match counts.
     pub palettize: Vec<Override>,
     /// What to write.
@@ -145,6 +156,7 @@ impl Default for Recipe {
             adapter_io: AdapterIo::default(),
             target: Target::default(),
             loras: Vec::new(),
+            functions: Vec::new(),
             palettize: Vec::new(),
             parts: Part::ALL.into(),
             origin: Origin::default(),
@@ -207,6 +219,7 @@ impl Recipe {
                 strengths,
             );
         }
+        self.check_functions()?;
         if self.parts.is_empty() {
             return refuse("the list of components", "at least one", "empty".into());
         }
@@ -242,14 +255,17 @@ impl Recipe {
         Ok(())
     }
 
-    /// Refuses palettes in packages with states: from iOS 18 on a palette has another form in the program and in the weight file,
-    /// which is not written, and the plain package's cannot be shared.
+    /// Refuses palettes in packages with states: from iOS 18 on a palette has another form in the program and in the weight file, so
+    /// that the plain package's cannot be shared. With several functions both packages have the newer form.
     ///
     /// Errors: [`Error::Recipe`].
     pub(crate) fn check_palettes(&self, part: Part, plan: &Bits) -> Result<()> {
         let first = plan.iter().find(|(_, bits)| **bits < 16);
+        let older = self.functions.is_empty();
         match first {
-            Some((tensor, bits)) if part.is_adaptable() && self.adapter_io == AdapterIo::State => {
+            Some((tensor, bits))
+                if older && part.is_adaptable() && self.adapter_io == AdapterIo::State =>
+            {
                 Err(Error::Recipe {
                     option: format!("the number of bits of `{tensor}`"),
                     expected:

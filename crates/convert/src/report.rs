@@ -40,6 +40,9 @@ pub struct PackageReport {
     /// Lowest signal to noise ratio among the palettized tensors, in dB.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub min_snr_db: Option<f64>,
+    /// Its functions, the default one first; empty when there is only one.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub functions: Vec<FunctionReport>,
     /// Time that it took. Not part of any file.
     #[serde(skip)]
     pub seconds: f64,
@@ -57,10 +60,47 @@ impl PackageReport {
             bytes_after: tensors.iter().map(|t| t.bytes_after).sum(),
             palettized: tensors.iter().filter(|t| t.bits < 16).count(),
             min_snr_db: lossy.fold(None, |least, db| Some(least.map_or(db, |l: f64| l.min(db)))),
+            functions: Vec::new(),
             seconds,
             tensors,
         }
     }
+
+    /// The same for a package with several functions; `tensors` are those of the default function.
+    pub fn with_functions(mut self, functions: Vec<FunctionReport>) -> Self {
+        for function in functions.iter().skip(1) {
+            self.bytes_after += function.own_bytes;
+            let lowest = [self.min_snr_db, function.min_snr_db];
+            self.min_snr_db = lowest.into_iter().flatten().reduce(f64::min);
+        }
+        self.functions = functions;
+        self
+    }
+}
+
+/// One function of a package with several.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FunctionReport {
+    /// Name of the function.
+    pub name: String,
+    /// Bytes of weights that were stored for it.
+    pub own_bytes: u64,
+    /// Bytes of weights that it shares with the functions before it.
+    pub shared_bytes: u64,
+    /// Weights that were stored for it.
+    pub own_tensors: usize,
+    /// Lowest signal to noise ratio among its own palettized weights, in dB.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub min_snr_db: Option<f64>,
+}
+
+/// The LoRAs of one function.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StyleReport {
+    /// Name of the function.
+    pub name: String,
+    /// LoRAs that were merged into its weights besides those of all functions.
+    pub loras: Vec<BakedReport>,
 }
 
 /// A LoRA that was merged into the weights.
@@ -111,9 +151,12 @@ pub struct Report {
     pub slots: Vec<SlotsReport>,
     /// LoRAs that were merged.
     pub loras: Vec<BakedReport>,
-    /// By component, what storing the weights that LoRAs change lost against their exact fp32 merge; by tensor.
+    /// By component, and of functions besides the default one by `<function>:<component>`, what storing the weights that LoRAs change lost against their exact fp32 merge; by tensor.
     #[serde(default)]
     pub losses: BTreeMap<String, Losses>,
+    /// The functions, the default one first; empty when packages have only one.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub functions: Vec<StyleReport>,
     /// Tensors of the checkpoint that no component uses, with the reason.
     pub unused: Vec<(String, String)>,
     /// What a person should know about the conversion; what the checkpoint itself notes is in `Checkpoint::notes`.

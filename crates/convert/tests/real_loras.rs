@@ -86,6 +86,7 @@ fn base() -> FolderInfo {
             adapter_io: None,
             palettize: Vec::new(),
             loras: Vec::new(),
+            functions: Vec::new(),
         },
         packages: BTreeMap::new(),
         deltas: Vec::new(),

@@ -132,6 +132,15 @@ impl Model {
         &self.default_function
     }
 
+    /// Makes another function the one that runs when none is named.
+    ///
+    /// Errors: [`Error::UnknownFunction`].
+    pub fn set_default_function(&mut self, name: &str) -> Result<()> {
+        let (name, _) = self.function(Some(name))?;
+        self.default_function = name.to_string();
+        Ok(())
+    }
+
     /// Inputs of a function in order; `None` = the default function.
     ///
     /// Errors: [`Error::UnknownFunction`].

@@ -47,6 +47,17 @@ const FLAVOURS: &[(&str, &[&str])] = &[
             "fixtures/shapes/lora/watercolor.safetensors:0.8",
         ],
     ),
+    (
+        "functions",
+        &[
+            "--bits",
+            "4",
+            "--target",
+            "ios18",
+            "--multifunction",
+            "base,sketch=fixtures/shapes/lora/sketch.safetensors:0.8",
+        ],
+    ),
 ];
 
 /// The command line that the Rust tests have just built beside this program; built here when it is missing.

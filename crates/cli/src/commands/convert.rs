@@ -45,6 +45,9 @@ pub(super) fn run(options: &Convert, global: Global) -> anyhow::Result<Outcome> 
         for line in loss::lines(&made.report.losses, "the weights with LoRAs") {
             println!("{line}");
         }
+        if !made.report.functions.is_empty() {
+            print!("{}", functions(&made.report).text());
+        }
         for note in &made.notes {
             println!("note: {note}");
         }
@@ -102,14 +105,16 @@ pub(crate) fn folder(
     let mut notes = checkpoint.notes().to_vec();
     notes.extend(findings);
     notes.extend(report.notes.iter().cloned());
-    for lora in &report.loras {
+    let of_functions = report.functions.iter().flat_map(|f| &f.loras);
+    for lora in report.loras.iter().chain(of_functions) {
         let name = &lora.name;
         let unused = lora.ignored.iter();
         notes.extend(unused.map(|(key, why)| format!("LoRA `{name}`: `{key}` is not used: {why}")));
         let rest = lora.not_merged.iter();
         notes.extend(rest.map(|m| format!("LoRA `{name}`: module `{m}` is not merged")));
     }
-    for baked in &recipe.loras {
+    let of_functions = recipe.functions.iter().flat_map(|f| &f.loras);
+    for baked in recipe.loras.iter().chain(of_functions) {
         let warnings = baked.lora.warnings.iter();
         notes.extend(warnings.map(|w| format!("LoRA `{}`: {w}", baked.lora.name())));
     }
@@ -198,6 +203,10 @@ fn recipe(options: &Convert, checkpoint: &Checkpoint) -> anyhow::Result<Recipe> 
             args::Target::Ios18 => SystemTarget::Ios18,
         },
         loras: source::baked(&options.lora, checkpoint, &options.ignore)?,
+        functions: match &options.multifunction {
+            Some(argument) => source::styles(argument, checkpoint, &options.ignore)?,
+            None => Vec::new(),
+        },
         palettize: options
             .palettize
             .iter()
@@ -275,6 +284,23 @@ pub(crate) fn origin(checkpoint: &Checkpoint) -> Origin {
         author: said(checkpoint.author()),
         license: said(checkpoint.license()),
     }
+}
+
+/// One row per function: what it stores and what it shares.
+fn functions(report: &Report) -> Table {
+    let mut table = Table::new(&["package", "function", "stored", "shared", "lowest SNR dB"]);
+    for package in &report.packages {
+        for function in &package.functions {
+            table.row(&[
+                package.package.clone(),
+                function.name.clone(),
+                table::bytes(function.own_bytes),
+                table::bytes(function.shared_bytes),
+                function.min_snr_db.map(table::db).unwrap_or_default(),
+            ]);
+        }
+    }
+    table
 }
 
 /// One row per package.

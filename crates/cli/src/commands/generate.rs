@@ -18,13 +18,14 @@ use std::time::Instant;
 
 pub(super) fn run(options: &Generate, global: Global) -> anyhow::Result<Outcome> {
     let start = Instant::now();
-    let base = Base::open(&options.folder)?;
+    let base = Base::open(&options.folder)?.with_function(options.function.as_deref());
     let staging = Staging::file(&options.output, overwrite(options.force))?;
     let (prompt, mentions) = Prompt::parse(&options.sampling.prompt)?;
     let mut arguments = options.adapter.clone();
     arguments.extend(assets::named(&mentions, options.adapter_dir.as_deref())?);
     let mut assets = assets::load(&arguments, &base)?;
-    let own = base.info.scheduler_hint().cloned();
+    let own = base.info.scheduler_hint_of(options.function.as_deref());
+    let own = own.cloned();
     assets
         .hints
         .extend(own.map(|hint| (base.info.origin.name.clone(), hint)));
@@ -163,6 +164,9 @@ fn parameters(options: &Generate, settled: &Settled, base: &Base) -> String {
         base.info.origin.name,
         base.info.recipe.bits,
     ));
+    if let Some(function) = &options.function {
+        text.push_str(&format!(", Function: {function}"));
+    }
     for adapter in &options.adapter {
         let name = std::path::Path::new(adapter)
             .file_name()

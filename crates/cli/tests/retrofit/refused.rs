@@ -74,7 +74,7 @@ fn what_cannot_be_matched_is_refused_by_name() {
         }),
         &[
             "`down_blocks.0.attentions.0.proj_in` gets no slot",
-            "[16, 16, 3, 3]",
+            "its kernel is 3×3",
         ],
     );
     let apple = fixture("apple").join(UNET);
@@ -135,4 +135,19 @@ fn models_of_other_kinds_are_refused() {
     ] {
         refused(&samples.join(sample), &["gets no adapter slots: "]);
     }
+}
+
+#[test]
+fn a_lora_on_layers_without_slots_is_refused_with_the_ways_out() {
+    let root = tempfile::tempdir().unwrap();
+    let out = retrofitted(&folder(root.path(), "split"));
+    let asset = root.path().join("b.mlmodelcassets");
+    let lora = fixture(LORA).join("b.safetensors");
+    let mut command = gesso();
+    let command = command.arg("adapter").arg(lora).arg("--base").arg(&out);
+    refuses(
+        command.arg("-o").arg(&asset),
+        &["conv_in", "--adapter-sites all"],
+    );
+    assert!(!asset.exists());
 }

@@ -4,7 +4,6 @@ use super::*;
 use gesso_convert::slots::{SlotModule, SlotTable};
 use gesso_testkit::{Tolerance, snr_db};
 use std::os::unix::fs::MetadataExt;
-use support::refuses;
 
 #[test]
 fn a_lora_in_the_slots_follows_the_goldens() {
@@ -46,6 +45,30 @@ fn a_lora_in_the_slots_follows_the_goldens() {
         }
         judge(false, "base", Tensors::new());
         judge(true, "base", Tensors::new());
+    }
+}
+
+#[test]
+fn loras_on_convolutions_follow_the_goldens_with_slots_everywhere() {
+    let root = tempfile::tempdir().unwrap();
+    let golden = golden();
+    for form in ["split", "original"] {
+        let source = folder(root.path(), form);
+        let out = source.with_extension("slots");
+        let mut command = gesso();
+        let command = command.args(["retrofit", "--adapter-sites", "all"]);
+        succeeds(command.arg(&source).arg("-o").arg(&out));
+        let info = FolderInfo::open(&out).unwrap();
+        let asset = adapter(&fixture(LORA).join("b.safetensors"), &out);
+        let factors = factors(&asset, &root.path().join(format!("{form}.parts")));
+        let mut fed = inputs(&golden, false);
+        fed.extend(filled(&info, "unet", &factors["unet"], 1.0));
+        let found = predict(&out.join(&info.packages["UnetAdaptable"].file), &fed);
+        let (_, reference) = golden.get("unet.b_1.out.noise_pred");
+        let what = format!("{form} b_1");
+        let found = found["noise_pred"].as_f32().unwrap();
+        let db = Tolerance::Adapter.assert(&what, reference, found);
+        eprintln!("{what}: {db:.1} dB");
     }
 }
 
@@ -122,11 +145,26 @@ fn sites_choose_the_layers() {
     let fed = inputs(&golden, false);
     let before = predict(&fixture("apple").join(UNET), &fed);
     assert_eq!(bits(&before), bits(&predict(&out, &fed)));
+    // Everywhere: residual blocks of down, middle and up with their shortcuts; samplers; ends; time.
     let all = root.path().join("all.mlpackage");
-    refuses(
-        &mut sites("all", &all),
-        &["`--adapter-sites` is all, expected `attention` or `attention+ff`"],
+    let said = succeeds(&mut sites("all", &all));
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let blocks = 8 + 2 + 12;
+    assert_eq!(
+        said["packages"][0]["modules"],
+        16 * 12 + 3 * blocks + shortcuts() + 2 * 3 + 2 + 2
     );
+    assert_eq!(bits(&before), bits(&predict(&all, &fed)));
+}
+
+/// Residual blocks of the seeded UNet that change the width.
+fn shortcuts() -> usize {
+    let weights = fixture("goldens/models/sd1/unet/diffusion_pytorch_model.safetensors");
+    let weights = Golden::open(weights);
+    let names = weights.names();
+    names
+        .filter(|n| n.ends_with("conv_shortcut.weight"))
+        .count()
 }
 
 #[test]

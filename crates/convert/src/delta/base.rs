@@ -10,7 +10,7 @@ use gesso_coreml::compiled::CompiledModel;
 use gesso_coreml::package::{Package, WEIGHT_FILE};
 use gesso_coreml::proto::specification::Model;
 use gesso_mil::compiled::{Parts, decompile};
-use gesso_mil::{DType, Operation, Program, TensorType, Value, ValueData};
+use gesso_mil::{Binding, DType, Operation, Program, TensorType, Value, ValueData};
 use gesso_weights::Component;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -166,9 +166,16 @@ impl BaseModel {
             .and_then(|ty| Some((ty.dtype, ty.count()?)))
             .filter(|(dtype, _)| matches!(dtype, DType::Fp16 | DType::Fp32))
             .ok_or_else(|| unknown("is not fp16 or fp32"))?;
+        // Up to iOS 17 the parts of a palette are attributes, from iOS 18 on literal inputs.
         let attribute = |name: &str| {
+            let input = op.inputs.get(name).and_then(|b| b.first());
+            let input = input.and_then(|binding| match binding {
+                Binding::Value(value) => Some(value),
+                Binding::Name(_) => None,
+            });
             op.attributes
                 .get(name)
+                .or(input)
                 .ok_or_else(|| unknown(&format!("has no `{name}`")))
         };
         let form = if op.kind == "const" {

@@ -135,7 +135,7 @@ fn adaptable(
 ) -> Result<RetrofittedPackage> {
     let name = format!("{}Adaptable", part.package());
     let plain = info.packages.get(part.package()).cloned();
-    let plain = plain.ok_or_else(|| Error::Retrofit {
+    let mut plain = plain.ok_or_else(|| Error::Retrofit {
         file: source.display().to_string(),
         reason: format!("it has no `{}`", part.package()),
     })?;
@@ -165,6 +165,14 @@ fn adaptable(
         compile_package(&dir, &out.join(beside.with_extension("mlmodelc")))?;
     }
     let mut file = beside.with_extension("mlpackage");
+    let bytes = twin.weight_bytes();
+    if let Some(known) = info.packages.get_mut(part.package())
+        && known.bytes_after == 0
+    {
+        // The folder of another converter does not say it.
+        (known.bytes_before, known.bytes_after) = (bytes, bytes);
+        (plain.bytes_before, plain.bytes_after) = (bytes, bytes);
+    }
     let entry = entry(&plain, &twin);
     if !as_package.exists() {
         fs::remove_dir_all(&dir).map_err(|e| Error::io(&dir, e))?;
@@ -190,6 +198,7 @@ fn entry(plain: &PackageInfo, twin: &Package) -> PackageInfo {
         weights_of: Some(plain.file.clone()),
         inputs: features(&description.input),
         outputs: features(&description.output),
+        functions: Vec::new(),
         ..plain.clone()
     }
 }

@@ -74,12 +74,11 @@ pub struct Retrofit {
     pub named_by: NamedBy,
     /// Its rows.
     pub table: SlotTable,
-    /// Shapes of the weights of the modules with a slot, by `<component>:<tensor>`, in the layout of diffusers.
+    /// Shapes of the weights that a LoRA may touch, as far as they are known, by `<component>:<tensor>`, in the layout of diffusers.
     pub tensors: BTreeMap<String, Vec<usize>>,
 }
 
-/// Writes the package `dir`: that of `source`, a package or a compiled model, with slots for the linear layers of attention, and
-/// of feed-forward and projections unless `options` leaves them out, over the same weight files by hard link. Which layer is which
+/// Writes the package `dir`: that of `source`, a package or a compiled model, with slots in the layers that `options` chooses, over the same weight files by hard link. Which layer is which
 /// module is told by the names of the weights (`…_attn1_to_q_weight_to_fp16`), or without such names by shapes and order.
 ///
 /// `source` stays as it is. `dir` must hold nothing yet; after an error it is left half done, so give it a staged folder.
@@ -99,25 +98,15 @@ pub fn retrofit(source: &Path, options: SlotOptions, dir: &Path) -> Result<Retro
 }
 
 fn check(options: SlotOptions) -> Result<()> {
-    let refuse = |option: &str, expected: &str, found: String| {
-        Err(Error::Recipe {
-            option: option.into(),
-            expected: expected.into(),
-            found,
-        })
-    };
-    let SlotOptions { rank, sites } = options;
-    if rank == 0 || !rank.is_multiple_of(crate::adapter::RANK_STEP) {
-        return refuse("`--adapter-rank`", "a multiple of 32", rank.to_string());
+    let rank = options.rank;
+    if rank > 0 && rank.is_multiple_of(crate::adapter::RANK_STEP) {
+        return Ok(());
     }
-    if sites == Sites::All {
-        return refuse(
-            "`--adapter-sites`",
-            "`attention` or `attention+ff`: convolutions of other packages get no slots",
-            sites.word().into(),
-        );
-    }
-    Ok(())
+    Err(Error::Recipe {
+        option: "`--adapter-rank`".into(),
+        expected: "a multiple of 32".into(),
+        found: rank.to_string(),
+    })
 }
 
 /// Retrofits `package`, which `source` stands for in messages.
@@ -149,13 +138,14 @@ fn model(source: &Model, options: SlotOptions) -> Result<Result<(Model, Retrofit
         Ok(function) => function,
         Err(reason) => return Ok(Err(reason)),
     };
-    let (named_by, (component, mut modules)) = match named(function) {
+    let (named_by, (component, mut modules)) = match named(function, options.sites) {
         Ok(named) => named,
         Err(reason) => return Ok(Err(reason)),
     };
     if options.sites == Sites::Attention {
         modules.retain(|m| names::is_attention(&m.path));
     }
+    let tensors = tensors(function, component, &modules);
     let (dtype, table) = match table(options.rank, component, &modules) {
         Ok(found) => found,
         Err(reason) => return Ok(Err(reason)),
@@ -170,7 +160,6 @@ fn model(source: &Model, options: SlotOptions) -> Result<Result<(Model, Retrofit
         return Ok(Err(format!("with slots its program is not valid: {new}")));
     }
     let model = described(source, &program, options.sites, &table, dtype)?;
-    let tensors = modules.iter().map(|m| tensor(component, m)).collect();
     Ok(Ok((
         model,
         Retrofit {
@@ -211,11 +200,14 @@ fn only_function<'a>(model: &Model, program: &'a mut Program) -> Result<&'a mut 
 }
 
 /// The component that the function is and its modules, with what told them.
-fn named(function: &Function) -> Result<(NamedBy, Named), String> {
+fn named(function: &Function, sites: Sites) -> Result<(NamedBy, Named), String> {
     let block = function.body().ok_or("its function has no body")?;
     let steps = layers::steps(block, &function.inputs);
-    let (named_by, named) = match names::named(&steps)? {
+    let (named_by, named) = match names::named(&steps, sites)? {
         Some(named) => (NamedBy::Weights, named),
+        None if sites == Sites::All => {
+            return Err("its weights do not tell modules; by shapes and order alone only attention, feed-forward and projections are told".into());
+        }
         None => {
             let convolutions = block.operations.iter().any(|op| op.kind == "conv");
             let named = order::named(&steps, convolutions)
@@ -273,21 +265,37 @@ fn table(
         module: m.path.clone(),
         inputs: m.layer.inputs,
         outputs: m.layer.outputs,
-        kernel: 1,
+        kernel: m.layer.kernel.size,
     });
     Ok((dtype, SlotTable::new(rank, rows.collect())))
 }
 
-/// Name and shape of a module's weight as Stable Diffusion 1 has it: the projections of a transformer are 1×1 convolutions.
+/// Shapes of the weights that a LoRA may touch: of all linear layers and convolutions where names tell them, else of `modules`.
+fn tensors(
+    function: &Function,
+    component: Component,
+    modules: &[Module],
+) -> BTreeMap<String, Vec<usize>> {
+    let steps = function.body().map(|b| layers::steps(b, &function.inputs));
+    let all = steps.and_then(|steps| names::named(&steps, Sites::All).ok().flatten());
+    let all = all.map_or_else(Vec::new, |(_, modules)| modules);
+    let modules = all.iter().chain(modules);
+    modules.map(|m| tensor(component, m)).collect()
+}
+
+/// Name and shape of a module's weight as Stable Diffusion 1 has it: projections of a transformer and shortcuts are 1×1
+/// convolutions.
 fn tensor(component: Component, module: &Module) -> (String, Vec<usize>) {
     let Layer {
         inputs, outputs, ..
     } = module.layer;
     let path = &module.path;
-    let projection = path.ends_with(".proj_in") || path.ends_with(".proj_out");
+    let side = module.layer.kernel.size;
+    let mut point = ["proj_in", "proj_out", "conv_shortcut"].iter();
+    let point = point.any(|end| path.ends_with(&format!(".{end}")));
     let mut shape = vec![outputs, inputs];
-    if projection {
-        shape.extend([1, 1]);
+    if point || side > 1 {
+        shape.extend([side, side]);
     }
     (format!("{component}:{path}.weight"), shape)
 }

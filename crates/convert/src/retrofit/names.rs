@@ -2,6 +2,7 @@
 
 use super::layers::Step;
 use super::{Module, Named};
+use crate::slots::Sites;
 use gesso_weights::Component;
 use std::collections::BTreeMap;
 
@@ -32,6 +33,17 @@ pub(super) const TEXT: [&str; 6] = [
 /// Layers around the transformer blocks.
 const AROUND: [&str; 2] = ["proj_in", "proj_out"];
 
+/// Layers of a residual block that every one has, in the order of their ops.
+const RESNET: [&str; 3] = ["conv1", "time_emb_proj", "conv2"];
+
+/// Layers outside the blocks of a UNet.
+const OUTSIDE: [&str; 4] = [
+    "time_embedding.linear_1",
+    "time_embedding.linear_2",
+    "conv_in",
+    "conv_out",
+];
+
 /// Most blocks of a side, attentions of a block, transformer blocks of an attention, layers of a text encoder.
 const LIMITS: [usize; 4] = [4, 4, 12, 40];
 
@@ -57,12 +69,13 @@ pub(super) fn is_attention(path: &str) -> bool {
 ///
 /// Errors: a module that is there twice, has no form that a slot fits, or is missing although others of its block are there; weights
 /// of a UNet and of a text encoder in one program.
-pub(super) fn named(steps: &[Step]) -> Result<Option<Named>, String> {
-    let table = spellings();
+pub(super) fn named(steps: &[Step], sites: Sites) -> Result<Option<Named>, String> {
+    let table = spellings(sites);
     let mut found: Option<Named> = None;
     for step in steps {
         let (weight, layer) = match step {
             Step::Layer(layer) => (&layer.weight, Ok(layer)),
+            Step::Conv(layer) => (&layer.weight, Ok(layer)),
             Step::Other(weight, reason) => (weight, Err(reason)),
             Step::Down | Step::Up => continue,
         };
@@ -70,6 +83,12 @@ pub(super) fn named(steps: &[Step]) -> Result<Option<Named>, String> {
             continue;
         };
         let layer = layer.map_err(|reason| format!("`{path}` gets no slot: {reason}"))?;
+        if !layer.is_point() && !is_convolution(&path) {
+            return Err(format!(
+                "`{path}` gets no slot: its kernel is {0}×{0}, expected 1×1",
+                layer.kernel.size
+            ));
+        }
         let (first, modules) = found.get_or_insert_with(|| (component, Vec::new()));
         if *first != component {
             return Err("its weights are named like those of a UNet and of a text encoder".into());
@@ -81,6 +100,12 @@ pub(super) fn named(steps: &[Step]) -> Result<Option<Named>, String> {
     }
     if let Some((component, modules)) = &found {
         let present: Vec<&str> = modules.iter().map(|m| m.path.as_str()).collect();
+        let outside = OUTSIDE.iter().find(|path| {
+            sites == Sites::All && *component == Component::Unet && !present.contains(path)
+        });
+        if let Some(missing) = outside {
+            return Err(format!("no weight is named like `{missing}`"));
+        }
         if let Some(missing) = missing(*component, &present) {
             return Err(format!(
                 "no weight is named like `{missing}`, although others of its block are there"
@@ -91,7 +116,7 @@ pub(super) fn named(steps: &[Step]) -> Result<Option<Named>, String> {
 }
 
 /// All modules by their path with underscores.
-fn spellings() -> BTreeMap<String, (Component, String)> {
+fn spellings(sites: Sites) -> BTreeMap<String, (Component, String)> {
     let [blocks, attentions, depth, layers] = LIMITS;
     let sides = ["down_blocks", "up_blocks"];
     let mut stems = vec!["mid_block.attentions.0".to_string()];
@@ -108,6 +133,10 @@ fn spellings() -> BTreeMap<String, (Component, String)> {
             paths.extend(BLOCK.map(|end| (Component::Unet, format!("{block}.{end}"))));
         }
     }
+    if sites == Sites::All {
+        let others = others().into_iter();
+        paths.extend(others.map(|path| (Component::Unet, path)));
+    }
     for n in 0..layers {
         let layer = format!("text_model.encoder.layers.{n}");
         paths.extend(TEXT.map(|end| (Component::TextEncoder, format!("{layer}.{end}"))));
@@ -116,6 +145,33 @@ fn spellings() -> BTreeMap<String, (Component, String)> {
         .into_iter()
         .map(|(component, path)| (path.replace('.', "_"), (component, path)))
         .collect()
+}
+
+/// Layers of a UNet outside its transformers.
+fn others() -> Vec<String> {
+    let [blocks, resnets, ..] = LIMITS;
+    let mut paths: Vec<String> = OUTSIDE.iter().map(|path| (*path).to_string()).collect();
+    let mut put = |block: &str, resnets: usize| {
+        for n in 0..resnets {
+            let ends = RESNET.iter().chain(&["conv_shortcut"]);
+            paths.extend(ends.map(|end| format!("{block}.resnets.{n}.{end}")));
+        }
+        for sampler in ["downsamplers", "upsamplers"] {
+            paths.push(format!("{block}.{sampler}.0.conv"));
+        }
+    };
+    put("mid_block", 2);
+    for n in 0..blocks {
+        put(&format!("down_blocks.{n}"), resnets);
+        put(&format!("up_blocks.{n}"), resnets);
+    }
+    paths
+}
+
+/// Whether a module is a convolution over several positions in every UNet.
+fn is_convolution(path: &str) -> bool {
+    let last = path.rsplit('.').next().unwrap_or(path);
+    matches!(last, "conv" | "conv1" | "conv2" | "conv_in" | "conv_out")
 }
 
 /// The module whose weight is called `name`.
@@ -141,7 +197,7 @@ fn missing(component: Component, present: &[&str]) -> Option<String> {
             Component::Unet => &BLOCK,
             _ => &TEXT,
         };
-        [ends, &AROUND].into_iter().find_map(|ends| {
+        [ends, &AROUND, &RESNET].into_iter().find_map(|ends| {
             let stem = ends.iter().find_map(|end| path.strip_suffix(end))?;
             Some((stem.to_string(), ends))
         })
@@ -160,7 +216,7 @@ mod tests {
 
     #[test]
     fn names_of_coremltools() {
-        let table = spellings();
+        let table = spellings(Sites::All);
         let of = |name: &str| find(&table, name).map(|(_, path)| path);
         let q = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q";
         let name = "down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q_weight";
@@ -171,7 +227,12 @@ mod tests {
             of("text_encoder_text_model_encoder_layers_3_mlp_fc1_weight_to_fp16").as_deref(),
             Some("text_model.encoder.layers.3.mlp.fc1")
         );
-        assert_eq!(of("conv_in_weight_to_fp16"), None);
+        assert_eq!(of("conv_in_weight_to_fp16").as_deref(), Some("conv_in"));
+        assert_eq!(
+            of("up_blocks_1_resnets_2_conv_shortcut_weight").as_deref(),
+            Some("up_blocks.1.resnets.2.conv_shortcut")
+        );
+        assert_eq!(find(&spellings(Sites::default()), "conv_in_weight"), None);
         assert_eq!(of("down_blocks_0_attentions_0_proj_in_bias_to_fp16"), None);
     }
 

@@ -154,7 +154,7 @@ fn transformers(steps: &[Step]) -> Result<(Vec<Transformer<'_>>, [usize; 2]), St
             Step::Up => ups += 1,
             // Products on a single position belong to the embedding of the time.
             Step::Layer(layer) if layer.positions > 1 => layers.push((layer, downs, ups)),
-            Step::Layer(_) | Step::Other(..) => {}
+            Step::Layer(_) | Step::Conv(_) | Step::Other(..) => {}
         }
     }
     let mut found = Vec::new();

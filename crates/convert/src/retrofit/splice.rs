@@ -5,7 +5,7 @@ use super::layers::var;
 use crate::Result;
 use crate::family::Precision;
 use crate::family::adapted::{self, Input, Site};
-use crate::family::graph::{Graph, Kernel};
+use crate::family::graph::Graph;
 use crate::slots::SlotTable;
 use gesso_mil::{Builder, DType, Function, Value, Var};
 use gesso_weights::Component;
@@ -51,7 +51,7 @@ pub(super) fn splice(
             name: &name,
             outputs: module.layer.outputs,
             channels: module.layer.channels,
-            kernel: Kernel::POINT,
+            kernel: module.layer.kernel,
             site: Site::Other,
             bias: false,
         };

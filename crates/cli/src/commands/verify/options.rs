@@ -47,8 +47,9 @@ pub(crate) struct Options {
     /// Inputs by feature name (.safetensors), for one model [default: drawn with a fixed seed].
     #[arg(long, value_name = "FILE", conflicts_with = "against")]
     pub(crate) inputs: Option<PathBuf>,
-    /// Function to run, in the models that have it [default: each model's default function].
-    #[arg(long, value_name = "NAME", conflicts_with = "against")]
+    /// Function to judge, in the models that have it [default: each model's default function]. With `--against` its
+    /// LoRAs are given by `--lora`.
+    #[arg(long, value_name = "NAME", conflicts_with = "adapter")]
     pub(crate) function: Option<String>,
     /// Steps of the end-to-end comparison with `--against`; 0 leaves it out.
     #[arg(long, default_value_t = 8)]

@@ -35,7 +35,7 @@ pub(super) fn judge(
     asked: &Asked<'_>,
     global: Global,
 ) -> anyhow::Result<Report> {
-    let base = Base::open(&options.folder)?;
+    let base = Base::open(&options.folder)?.with_function(options.function.as_deref());
     let checkpoint = source::checkpoint(against, &options.source)?;
     require_source(options, against, &base, &checkpoint)?;
     let parts = parts(options, &base)?;
@@ -51,6 +51,8 @@ pub(super) fn judge(
     let adapters = assets::load(options.adapter.as_slice(), &base)?.adapters;
     let floor = options.min_psnr.or(default_floor(base.info.recipe.bits));
     let asked = Asked {
+        // The base's models run that function by default.
+        function: None,
         floor,
         ..asked.clone()
     };
@@ -154,7 +156,11 @@ fn reference_recipe(
     parts: &[Package],
 ) -> anyhow::Result<Recipe> {
     let made = &base.info.recipe;
-    let baked = made.loras.len();
+    let own = made.functions.iter().find(|f| match &options.function {
+        Some(name) => f.name == *name,
+        None => true,
+    });
+    let baked = made.loras.len() + own.map_or(0, |f| f.loras.len());
     if options.adapter.is_none() && options.lora.len() != baked {
         bail!(
             "`{}` was converted with {baked} LoRAs merged in, but {} were given by `--lora`\n\n\
