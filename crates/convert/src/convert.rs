@@ -14,6 +14,7 @@ use crate::place::Bits;
 use crate::recipe::{AdapterIo, Part, Recipe, Style};
 use crate::report::{BakedReport, PackageReport, Report, SlotsReport, StyleReport};
 use crate::slots::SlotTable;
+use crate::target::as_ios18;
 use crate::{Error, Result};
 use gesso_coreml::stage::{SpaceProbe, free_space, require_space_in};
 use gesso_weights::{Checkpoint, Component};
@@ -56,12 +57,14 @@ impl Planned {
 
 /// Builds the programs and decides on the bits of every weight.
 fn plan(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<Planned> {
-    let parts = build(checkpoint, recipe)?;
+    let mut parts = build(checkpoint, recipe)?;
     let mut matched = BTreeSet::new();
     let mut bits = BTreeMap::new();
-    for (&part, built) in &parts.plain {
+    for (&part, built) in &mut parts.plain {
         let plan = recipe.plan(part, built, &mut matched)?;
-        recipe.check_palettes(part, &plan)?;
+        if recipe.shares_palettes_with_states(part, &plan) {
+            as_ios18(built)?;
+        }
         bits.insert(part, plan);
     }
     match recipe
@@ -167,6 +170,18 @@ fn convert_in(
         report.notes.push(
             "adapter slots as states are unproven until a device has spoken: the engine runs them and coremltools reads them".into(),
         );
+        let newer = bits
+            .iter()
+            .filter(|(part, plan)| recipe.shares_palettes_with_states(**part, plan));
+        let newer: Vec<_> = newer
+            .map(|(part, _)| format!("`{}`", part.package()))
+            .collect();
+        if !newer.is_empty() {
+            report.notes.push(format!(
+                "{} need iOS 18 too, since they share palettes with the packages that have states; apps that tell the attention by `Ios16.einsum` take them for ORIGINAL",
+                newer.join(" and ")
+            ));
+        }
     }
     for (function, tensors) in own_losses {
         let tensors = tensors.iter().map(|(key, energy)| (key.as_str(), *energy));

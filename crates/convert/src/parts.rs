@@ -7,7 +7,7 @@ use crate::family::sd1::{
 use crate::recipe::{AdapterIo, Part, Recipe};
 use crate::slots::SlotOptions;
 use crate::states::as_states;
-use crate::target::for_ios18;
+use crate::target::as_ios18;
 use crate::{Error, Result};
 use gesso_weights::{Checkpoint, Component};
 use std::collections::BTreeMap;
@@ -122,7 +122,7 @@ impl Builder<'_> {
     fn targeted(&self, part: Part, slots: Option<SlotOptions>) -> Result<Built> {
         let mut built = self.build(part, slots)?;
         if part.is_adaptable() && !self.recipe.functions.is_empty() {
-            built.function = for_ios18(built.function)?;
+            as_ios18(&mut built)?;
         }
         Ok(built)
     }

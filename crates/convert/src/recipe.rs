@@ -255,27 +255,12 @@ impl Recipe {
         Ok(())
     }
 
-    /// Refuses palettes in packages with states: from iOS 18 on a palette has another form in the program and in the weight file, so
-    /// that the plain package's cannot be shared. With several functions both packages have the newer form.
-    ///
-    /// Errors: [`Error::Recipe`].
-    pub(crate) fn check_palettes(&self, part: Part, plan: &Bits) -> Result<()> {
-        let first = plan.iter().find(|(_, bits)| **bits < 16);
-        let older = self.functions.is_empty();
-        match first {
-            Some((tensor, bits))
-                if older && part.is_adaptable() && self.adapter_io == AdapterIo::State =>
-            {
-                Err(Error::Recipe {
-                    option: format!("the number of bits of `{tensor}`"),
-                    expected:
-                        "16 with `--adapter-io state` (palettes of programs for iOS 18 are not written)"
-                            .into(),
-                    found: bits.to_string(),
-                })
-            }
-            _ => Ok(()),
-        }
+    /// Whether the plain package of `part` must have the form of iOS 18: from there on a palette has another form in the program and in the
+    /// weight file, which a package with states shares.
+    pub(crate) fn shares_palettes_with_states(&self, part: Part, plan: &Bits) -> bool {
+        self.adapter_io == AdapterIo::State
+            && part.is_adaptable()
+            && plan.values().any(|&bits| bits < 16)
     }
 
     /// Bits per weight of the tensors of `built` that get a palette. By rule these are weights of `conv` and `linear` with more

@@ -1,5 +1,6 @@
 //! Programs for newer systems.
 
+use crate::built::Built;
 use crate::recipe::Target;
 use crate::states::STATE_OPSET;
 use crate::{Error, Result};
@@ -14,11 +15,19 @@ pub(crate) fn of_opset(opset: &str) -> Target {
     }
 }
 
+/// Gives `built` the opset of iOS 18.
+///
+/// Errors: those of [`for_ios18`].
+pub(crate) fn as_ios18(built: &mut Built) -> Result<()> {
+    built.function = for_ios18(built.function.clone())?;
+    Ok(())
+}
+
 /// The function with the opset of iOS 18, which packages with several functions need. Every op that the families use means the
 /// same in both.
 ///
 /// Errors: [`Error::Target`] when the program is not valid in that opset.
-pub(crate) fn for_ios18(mut function: Function) -> Result<Function> {
+fn for_ios18(mut function: Function) -> Result<Function> {
     if let Some(block) = function.blocks.remove(&function.opset) {
         function.blocks.insert(STATE_OPSET.into(), block);
     }

@@ -39,6 +39,10 @@ const FLAVOURS: &[(&str, &[&str])] = &[
     ("sites", &["--bits", "4", "--adapter-sites", "all"]),
     ("states", &["--adapter-io", "state", "--target", "ios18"]),
     (
+        "states4",
+        &["--bits", "4", "--adapter-io", "state", "--target", "ios18"],
+    ),
+    (
         "baked",
         &[
             "--bits",

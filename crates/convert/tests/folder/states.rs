@@ -15,18 +15,34 @@ fn recipe() -> Recipe {
 
 #[test]
 fn states_give_what_inputs_give() {
+    states_against_inputs(16);
+}
+
+#[test]
+fn palettes_beside_states_give_what_inputs_give() {
+    states_against_inputs(4);
+}
+
+fn states_against_inputs(bits: u8) {
     let checkpoint = shapes();
-    let inputs_form = Out::new(&checkpoint, &Recipe::default());
-    let states_form = Out::new(&checkpoint, &recipe());
+    let inputs_form = Out::new(
+        &checkpoint,
+        &Recipe {
+            bits,
+            ..Recipe::default()
+        },
+    );
+    let states_form = Out::new(&checkpoint, &Recipe { bits, ..recipe() });
     let base = inputs_form.info();
-    // An asset fits both, and the plain packages are the same files.
+    // An asset fits both, and plain packages without palettes are the same files.
     assert_eq!(base.slots, states_form.info().slots);
     let (one, two) = (hashes(inputs_form.path()), hashes(states_form.path()));
+    let same = |k: &str| bits == 16 || k.starts_with("VAE");
     let differing: Vec<_> = one.keys().filter(|k| one[*k] != two[*k]).collect();
     assert!(
         differing
             .iter()
-            .all(|k| k.contains("Adaptable.mlpackage") || *k == "gesso.json"),
+            .all(|k| k.contains("Adaptable.mlpackage") || *k == "gesso.json" || !same(k)),
         "{differing:?}"
     );
     let tables = base.slot_tables().unwrap();
@@ -59,6 +75,7 @@ fn states_give_what_inputs_give() {
                 ..RunOptions::default()
             };
             let plain = run(&inputs_form.package(package), &inputs, compute);
+            assert!(run(&states_form.package(package), &inputs, compute) == plain);
             let predict = |state: &mut _| {
                 model
                     .predict_with_state(None, &inputs, state, &options)
@@ -102,20 +119,23 @@ fn what_states_do_not_go_with_is_refused_with_the_reason() {
         ["`--precision`", "fp16"],
     );
     refused(&|r| r.adapter_rank = 0, ["`--adapter-rank`", "state"]);
-    refused(&|r| r.bits = 8, ["number of bits of", "--adapter-io state"]);
-    let one = Override {
-        pattern: "unet:conv_in.weight".into(),
-        bits: 6,
+}
+
+#[test]
+fn only_what_shares_a_palette_with_states_needs_the_newer_system() {
+    let checkpoint = shapes();
+    let versions = |pattern: &str| {
+        let mut recipe = recipe();
+        recipe.palettize = vec![Override {
+            pattern: pattern.into(),
+            bits: 8,
+        }];
+        let out = Out::new(&checkpoint, &recipe);
+        ["TextEncoder", "Unet", "VAEDecoder"].map(|name| {
+            let package = Package::open(&out.package(name)).unwrap();
+            package.model.specification_version
+        })
     };
-    refused(
-        &|r| r.palettize = vec![one.clone()],
-        ["`unet:conv_in.weight`", "palettes"],
-    );
-    // The VAE has no slots, so its palettes are free.
-    let mut free = recipe();
-    free.palettize = vec![Override {
-        pattern: "vae:*.conv1.weight".into(),
-        bits: 8,
-    }];
-    Out::new(&checkpoint, &free);
+    assert_eq!(versions("unet:conv_in.weight"), [7, 9, 7]);
+    assert_eq!(versions("vae:*.conv1.weight"), [7, 7, 7]);
 }
