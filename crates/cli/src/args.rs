@@ -1,5 +1,6 @@
 //! The command line: every option that the commands take.
 
+use crate::source::PredictionType;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -191,6 +192,10 @@ pub(crate) struct Source {
     /// Go on although the checkpoint has tensors that Gesso does not know; they are listed in the report.
     #[arg(long)]
     pub(crate) allow_unknown: bool,
+    /// What the UNet predicts, whatever the checkpoint says [default: what its scheduler_config.json or its metadata says, else
+    /// what its weights suggest].
+    #[arg(long, value_enum)]
+    pub(crate) prediction_type: Option<PredictionType>,
 }
 
 /// What an asset holds.

@@ -2,6 +2,7 @@
 
 use crate::args::Source;
 use anyhow::{Context, bail};
+use clap::ValueEnum;
 use gesso_convert::merged::Baked;
 use gesso_convert::recipe::Style;
 use gesso_weights::lora::{Lora, ModuleTable, ResolveOptions, ResolvedLora};
@@ -15,9 +16,35 @@ pub(crate) fn checkpoint(path: &Path, source: &Source) -> anyhow::Result<Checkpo
         tokenizer: source.tokenizer.clone(),
         vae: source.vae.clone(),
         allow_unknown: source.allow_unknown,
+        prediction_type: source.prediction_type.map(|p| p.word().to_string()),
         ..OpenOptions::default()
     };
     Ok(Checkpoint::open(path, &options)?)
+}
+
+/// What a UNet predicts, in diffusers' words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PredictionType {
+    /// The noise that was added.
+    #[value(name = "epsilon")]
+    Epsilon,
+    /// v, of noise and picture.
+    #[value(name = "v_prediction")]
+    VPrediction,
+    /// The picture.
+    #[value(name = "sample")]
+    Sample,
+}
+
+impl PredictionType {
+    /// diffusers' word.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Epsilon => "epsilon",
+            Self::VPrediction => "v_prediction",
+            Self::Sample => "sample",
+        }
+    }
 }
 
 /// A file with strengths, as it stands on the command line: `FILE`, `FILE:0.8` or `FILE:unet=0.8,te=0.4`.

@@ -17,7 +17,7 @@ use crate::slots::SlotTable;
 use crate::target::as_ios18;
 use crate::{Error, Result};
 use gesso_coreml::stage::{SpaceProbe, free_space, require_space_in};
-use gesso_weights::{Checkpoint, Component};
+use gesso_weights::{Checkpoint, Component, Family};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Instant;
@@ -201,7 +201,7 @@ fn convert_in(
     let folder = FolderInfo {
         schema: FOLDER_SCHEMA,
         converter: env!("CARGO_PKG_VERSION").into(),
-        family: "sd1".into(),
+        family: checkpoint.family().unwrap_or(Family::Sd1).as_str().into(),
         origin: OriginInfo {
             name: origin.name,
             author: origin.author,

@@ -70,7 +70,16 @@ fn check(
 
 #[test]
 fn sd1_follows_transformers() {
-    let folder = "goldens/models/sd1";
+    follows("sd1", &rig::sd1_text());
+}
+
+#[test]
+fn sd2_follows_transformers() {
+    follows("sd2", &rig::sd2_text());
+}
+
+fn follows(family: &str, config: &TextConfig) {
+    let folder = &format!("goldens/models/{family}");
     let golden = Golden::open(fixture(folder).join("golden.safetensors"));
     let compared = [
         ("last_hidden_state", "text_encoder.out.last_hidden_state"),
@@ -83,8 +92,8 @@ fn sd1_follows_transformers() {
     ]
     .map(|(value, golden)| Compared { value, golden });
     check(
-        "sd1",
-        &rig::sd1_text(),
+        family,
+        config,
         &rig::weights(folder),
         &golden,
         "text_encoder.in.input_ids",

@@ -43,20 +43,32 @@ fn inputs(golden: &Golden, [sample, timestep, text]: [&str; 3]) -> BTreeMap<Stri
     ])
 }
 
+/// The stored cases of every family; SD1 has `odd_size` besides.
+const CASES: [&str; 6] = [
+    "sq_t1",
+    "wide_b2",
+    "tall_b2_mixed",
+    "sq_t999",
+    "sq_frac",
+    "residuals",
+];
+
 #[test]
 fn sd1_follows_diffusers_in_every_case() {
-    let folder = "goldens/models/sd1";
+    let cases = [&CASES[..], &["odd_size"]].concat();
+    follows_in("sd1", &rig::sd1_unet(), &cases);
+}
+
+#[test]
+fn sd2_follows_diffusers_in_every_case() {
+    follows_in("sd2", &rig::sd2_unet(), &CASES);
+}
+
+fn follows_in(family: &str, config: &UnetConfig, cases: &[&str]) {
+    let folder = &format!("goldens/models/{family}");
     let golden = Golden::open(fixture(folder).join("golden.safetensors"));
     let weights = rig::weights(folder);
-    for case in [
-        "sq_t1",
-        "wide_b2",
-        "tall_b2_mixed",
-        "sq_t999",
-        "sq_frac",
-        "odd_size",
-        "residuals",
-    ] {
+    for &case in cases {
         let at = |part: &str| format!("unet.{case}.{part}");
         let names = [
             at("in.sample"),
@@ -79,11 +91,11 @@ fn sd1_follows_diffusers_in_every_case() {
             for (precision, modes) in MODES {
                 let mut o = options(&golden.shape(&names[0]), tokens, attention, precision);
                 o.controlnet_residuals = case == "residuals";
-                let built = unet(&rig::sd1_unet(), &o).unwrap();
+                let built = unet(config, &o).unwrap();
                 let model = rig::model(&built, &weights);
                 for mode in modes {
                     let out = rig::predict(&model, &fed, mode, &[]);
-                    let what = format!("sd1 unet {case} {attention:?}");
+                    let what = format!("{family} unet {case} {attention:?}");
                     let (_, reference) = golden.get(&at("out.noise_pred"));
                     rig::judge(
                         &what,
@@ -100,7 +112,16 @@ fn sd1_follows_diffusers_in_every_case() {
 
 #[test]
 fn sd1_modules_follow_diffusers() {
-    let folder = "goldens/models/sd1";
+    modules_follow("sd1", &rig::sd1_unet());
+}
+
+#[test]
+fn sd2_modules_follow_diffusers() {
+    modules_follow("sd2", &rig::sd2_unet());
+}
+
+fn modules_follow(family: &str, config: &UnetConfig) {
+    let folder = &format!("goldens/models/{family}");
     let golden = Golden::open(fixture(folder).join("golden.safetensors"));
     let weights = rig::weights(folder);
     let names = ["sample", "timestep", "encoder_hidden_states"];
@@ -115,7 +136,7 @@ fn sd1_modules_follow_diffusers() {
     for attention in FLAVOURS {
         for (precision, modes) in MODES {
             let o = options(&golden.shape(&names[0]), 77, attention, precision);
-            let built = unet(&rig::sd1_unet(), &o).unwrap();
+            let built = unet(config, &o).unwrap();
             let model = rig::model(&built, &weights);
             for mode in modes {
                 let out = rig::predict(&model, &fed, mode, &probes);
@@ -126,7 +147,7 @@ fn sd1_modules_follow_diffusers() {
                         3 => rig::permuted(reference, shape, &[0, 2, 1]),
                         _ => reference.to_vec(),
                     };
-                    let what = format!("sd1 unet {module} {attention:?}");
+                    let what = format!("{family} unet {module} {attention:?}");
                     rig::judge(&what, mode, None, &reference, out[probe].as_f32().unwrap());
                 }
             }

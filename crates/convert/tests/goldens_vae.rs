@@ -80,6 +80,11 @@ fn sd1_follows_diffusers() {
 }
 
 #[test]
+fn sd2_follows_diffusers() {
+    autoencoder("goldens/models/sd2", &rig::sd1_vae());
+}
+
+#[test]
 fn thirty_two_groups_follow_diffusers() {
     autoencoder("goldens/models/vae", &rig::large_vae());
 }

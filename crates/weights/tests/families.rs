@@ -17,7 +17,7 @@ fn refused(path: &Path, family: &str, sign: &str) {
     );
     assert!(text.contains(sign), "{text}");
     assert!(
-        text.ends_with("only Stable Diffusion 1.x is converted"),
+        text.ends_with("only Stable Diffusion 1.x and 2.x are converted"),
         "{text}"
     );
 }
@@ -102,11 +102,6 @@ fn by_published_shapes() {
             "2048 values",
         ),
         (
-            &[(CONV_IN, &[320, 4, 3, 3]), (TO_K, &[320, 1024])],
-            "Stable Diffusion 2",
-            "width 1024",
-        ),
-        (
             &[(CONV_IN, &[320, 9, 3, 3]), (TO_K, &[320, 768])],
             "an inpainting model",
             "9 channels",
@@ -161,12 +156,6 @@ fn by_published_shapes() {
 #[test]
 fn by_tiny_models_of_other_libraries() {
     let cases = [
-        ("sd2", "Stable Diffusion 2", "linear layers"),
-        (
-            "sd2/single_file.safetensors",
-            "Stable Diffusion 2",
-            "cond_stage_model.model.",
-        ),
         ("sdxl", "Stable Diffusion XL", "added embedding"),
         (
             "sdxl/single_file.safetensors",

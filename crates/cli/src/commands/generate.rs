@@ -136,10 +136,12 @@ pub(crate) fn tokenizer(base: &Base) -> anyhow::Result<Tokenizer> {
         let path = base.folder.join(name);
         std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))
     };
-    Ok(Tokenizer::from_strings(
-        &read("vocab.json")?,
-        &read("merges.txt")?,
-    )?)
+    let tokenizer = Tokenizer::from_strings(&read("vocab.json")?, &read("merges.txt")?)?;
+    match base.info.family.as_str() {
+        // OpenCLIP, the text encoder of Stable Diffusion 2, was trained with id 0 behind the end of the text.
+        "sd2" => Ok(tokenizer.padding_with("!")?),
+        _ => Ok(tokenizer),
+    }
 }
 
 /// The parameters as one text, in the order that other tools write them.

@@ -1,4 +1,4 @@
-//! The stored goldens of Stable Diffusion 1 with LoRAs, through whole folders: baked by `convert`, and as assets in slots.
+//! The stored goldens of Stable Diffusion 1 and 2 with LoRAs, through whole folders: baked by `convert`, and as assets in slots.
 
 use super::engine::{load, predicted, slots};
 use super::*;
@@ -9,8 +9,6 @@ use gesso_convert::merged::Baked;
 use gesso_convert::slots::Sites;
 use gesso_engine::{Kernels, RunOptions, Tensor};
 use gesso_testkit::{Golden, Tolerance, fixture};
-
-const FOLDER: &str = "goldens/lora/sd1";
 
 /// Every stored run: strengths of `a` and `b`.
 const RUNS: [(&str, f32, f32); 7] = [
@@ -23,7 +21,7 @@ const RUNS: [(&str, f32, f32); 7] = [
     ("a_0.7_b_-0.4", 0.7, -0.4),
 ];
 
-/// The tiny Stable Diffusion 1 at the size of the goldens, without its VAE.
+/// A tiny Stable Diffusion at the size of the goldens, without its VAE.
 fn recipe(precision: Precision) -> Recipe {
     let mut recipe = Recipe {
         size: Some((192, 128)),
@@ -37,11 +35,15 @@ fn recipe(precision: Precision) -> Recipe {
     recipe
 }
 
-fn golden_lora(name: &str, checkpoint: &Checkpoint) -> ResolvedLora {
-    Lora::open(fixture(FOLDER).join(format!("{name}.safetensors")))
-        .unwrap()
-        .resolve(&modules(checkpoint), &ResolveOptions::default())
-        .unwrap()
+fn golden_lora(family: &str, name: &str, checkpoint: &Checkpoint) -> ResolvedLora {
+    Lora::open(
+        fixture("goldens/lora")
+            .join(family)
+            .join(format!("{name}.safetensors")),
+    )
+    .unwrap()
+    .resolve(&modules(checkpoint), &ResolveOptions::default())
+    .unwrap()
 }
 
 /// A batch of one as the two equal halves of a batch of two.
@@ -117,9 +119,22 @@ fn judge(
 
 #[test]
 fn loras_baked_by_convert_follow_the_goldens_in_fp32() {
-    let checkpoint = open(&fixture("goldens/models/sd1"));
-    let golden = Golden::open(fixture(FOLDER).join("golden.safetensors"));
-    let loras = ["a", "b"].map(|name| golden_lora(name, &checkpoint));
+    baked_follow("sd1");
+}
+
+#[test]
+fn loras_baked_into_sd2_follow_the_goldens_in_fp32() {
+    baked_follow("sd2");
+}
+
+fn baked_follow(family: &str) {
+    let checkpoint = open(&fixture("goldens/models").join(family));
+    let golden = Golden::open(
+        fixture("goldens/lora")
+            .join(family)
+            .join("golden.safetensors"),
+    );
+    let loras = ["a", "b"].map(|name| golden_lora(family, name, &checkpoint));
     for (run, a, b) in RUNS {
         let baked = loras.iter().zip([a, b]).map(|(lora, strength)| Baked {
             lora: lora.clone(),
@@ -145,8 +160,21 @@ fn loras_baked_by_convert_follow_the_goldens_in_fp32() {
 
 #[test]
 fn assets_in_slots_everywhere_follow_the_goldens() {
-    let checkpoint = open(&fixture("goldens/models/sd1"));
-    let golden = Golden::open(fixture(FOLDER).join("golden.safetensors"));
+    assets_follow("sd1");
+}
+
+#[test]
+fn assets_in_slots_of_sd2_follow_the_goldens() {
+    assets_follow("sd2");
+}
+
+fn assets_follow(family: &str) {
+    let checkpoint = open(&fixture("goldens/models").join(family));
+    let golden = Golden::open(
+        fixture("goldens/lora")
+            .join(family)
+            .join("golden.safetensors"),
+    );
     let out = Out::new(&checkpoint, &recipe(Precision::Fp16));
     let base = out.info();
     let tables = base.slot_tables().unwrap();
@@ -157,7 +185,7 @@ fn assets_in_slots_everywhere_follow_the_goldens() {
             exact: true,
             ..AdapterOptions::default()
         };
-        let lora = golden_lora(name, &checkpoint);
+        let lora = golden_lora(family, name, &checkpoint);
         write_adapter(&lora, &base, &options, &file, &mut Silent).unwrap();
         let asset = Asset::open(&file).unwrap();
         asset.fits(&tables, &base.source_hash).unwrap();

@@ -12,6 +12,7 @@ mod merge;
 mod other_bases;
 mod products;
 mod recipe;
+mod sd2;
 mod states;
 
 use gesso_convert::folder::FolderInfo;

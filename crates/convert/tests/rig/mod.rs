@@ -82,6 +82,25 @@ pub(crate) fn sd1_text() -> TextConfig {
     }
 }
 
+pub(crate) fn sd2_unet() -> UnetConfig {
+    UnetConfig {
+        block_out_channels: vec![16, 16, 32, 32],
+        heads: vec![2, 4, 2, 8],
+        cross_attention_dim: 48,
+        use_linear_projection: true,
+        ..sd1_unet()
+    }
+}
+
+pub(crate) fn sd2_text() -> TextConfig {
+    TextConfig {
+        hidden: 48,
+        intermediate: 128,
+        activation: TextActivation::Gelu,
+        ..sd1_text()
+    }
+}
+
 pub(crate) fn shapes_text() -> TextConfig {
     TextConfig {
         vocab_size: 654,

@@ -3,19 +3,23 @@
 use super::family::{Signs, family};
 use super::tensors::{Pool, listed, missing_error};
 use super::{
-    Checkpoint, ModelIndex, Network, OpenOptions, SchedulerConfig, Unused, config_check,
-    config_file, folder, ignorable, json, single_file, tokenizer,
+    Checkpoint, Family, ModelIndex, Network, OpenOptions, SchedulerConfig, Tensors, Unused,
+    config_check, config_file, folder, ignorable, json, open_clip, prediction, single_file,
+    tokenizer,
 };
 use crate::layout::{
     Naming, NoConfig, Row, Shapes, text_config, text_rows, unet_config, unet_rows, vae_config,
     vae_rows,
 };
-use crate::{Component, Error, Result, StFile, TextConfig, UnetConfig, VaeConfig};
+use crate::{Component, Error, Result, StFile, TextActivation, TextConfig, UnetConfig, VaeConfig};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const COMPONENTS: [Component; 3] = [Component::Unet, Component::TextEncoder, Component::Vae];
+
+/// Channels per attention head of Stable Diffusion 2.
+const SD2_HEAD_WIDTH: usize = 64;
 
 /// Unclaimed tensors of each component.
 type Parts = BTreeMap<Component, (Pool, Naming)>;
@@ -30,6 +34,11 @@ struct Build<'o> {
     metadata: BTreeMap<String, String>,
     /// Unclaimed tensors: name for messages, name by which the ignorable ones are known.
     left: Vec<(String, String)>,
+    /// Tensors that are known not to be used, beside the ignorable ones.
+    skipped: Vec<Unused>,
+    /// The text encoder came in OpenCLIP's words.
+    open_clip: bool,
+    family: Option<(Family, String)>,
     notes: Vec<String>,
 }
 
@@ -55,7 +64,7 @@ pub(super) fn from_folder(path: &Path, options: &OpenOptions) -> Result<Checkpoi
     }
     let mut signs = Signs::read(&all, "unet.");
     signs.folders(path)?;
-    let family = family(path, &signs)?;
+    build.family = family(path, &signs)?;
     if parts.is_empty() {
         return Err(Error::NotACheckpoint {
             path: path.into(),
@@ -67,7 +76,7 @@ pub(super) fn from_folder(path: &Path, options: &OpenOptions) -> Result<Checkpoi
         true => Some(ModelIndex::open(&index)?),
         false => None,
     };
-    build.finish(family, model_index, parts, &|component, name| {
+    build.finish(model_index, parts, &|component, name| {
         format!("{component}/{name}")
     })
 }
@@ -79,17 +88,24 @@ pub(super) fn from_file(path: &Path, options: &OpenOptions) -> Result<Checkpoint
     build.describe(&file);
     let mut pool = single_file::pool(&file)?;
     let signs = Signs::read(&pool, single_file::unet_prefix(&pool));
-    let family = family(path, &signs)?;
+    build.family = family(path, &signs)?;
     let mut parts = BTreeMap::new();
     let mut prefixes = BTreeMap::new();
-    for part in single_file::parts(path, &mut pool)? {
+    for mut part in single_file::parts(path, &mut pool)? {
         prefixes.insert(part.component, part.prefix);
+        if single_file::OPEN_CLIP.contains(&part.prefix) {
+            let layers = build.text_layers()?;
+            let text = open_clip::text_encoder(part.pool, part.prefix, layers);
+            part.pool = text.pool;
+            build.open_clip = true;
+            build.skipped.extend(text.skipped);
+        }
         parts.insert(part.component, (part.pool, part.naming));
     }
     build
         .left
         .extend(pool.names().map(|n| (n.to_string(), n.to_string())));
-    build.finish(family, None, parts, &|component, name| {
+    build.finish(None, parts, &|component, name| {
         format!("{}{name}", prefixes.get(&component).unwrap_or(&""))
     })
 }
@@ -111,6 +127,9 @@ impl<'o> Build<'o> {
             tokenizer,
             metadata: BTreeMap::new(),
             left: Vec::new(),
+            skipped: Vec::new(),
+            open_clip: false,
+            family: None,
             notes,
         })
     }
@@ -130,12 +149,11 @@ impl<'o> Build<'o> {
 
     fn finish(
         mut self,
-        family: Option<super::Family>,
         model_index: Option<ModelIndex>,
         mut parts: Parts,
         in_file: &dyn Fn(Component, &str) -> String,
     ) -> Result<Checkpoint> {
-        let unet = self.network(Component::Unet, &mut parts, Self::unet, unet_rows, in_file)?;
+        let mut unet = self.network(Component::Unet, &mut parts, Self::unet, unet_rows, in_file)?;
         let text_encoder = self.network(
             Component::TextEncoder,
             &mut parts,
@@ -144,7 +162,7 @@ impl<'o> Build<'o> {
             in_file,
         )?;
         let vae = self.network(Component::Vae, &mut parts, Self::vae, vae_rows, in_file)?;
-        if unet.is_some() && family.is_none() {
+        if unet.is_some() && self.family.is_none() {
             return Err(Error::NotACheckpoint {
                 path: self.path,
                 reason: "its UNet takes no text states".into(),
@@ -166,11 +184,25 @@ impl<'o> Build<'o> {
                 reason: "no tensor of a UNet, text encoder or VAE is in it".into(),
             });
         }
-        let (scheduler, scheduler_json) = self.scheduler()?;
+        let (scheduler, scheduler_json) = self.scheduler(unet.as_ref().map(|n| &n.tensors))?;
+        if let Some(unet) = &mut unet
+            && self.is_sd2()
+            && self.config_file("unet", "config.json").is_none()
+        {
+            // Of Stable Diffusion 2, the models that predict v were trained at 768 pixels.
+            if scheduler.prediction_type == prediction::V {
+                unet.config.sample_size = 96;
+            }
+            let side = unet.config.sample_size;
+            self.notes.push(format!(
+                "unet: latents of {side}×{side} are assumed, as of Stable Diffusion 2 with `{}`",
+                scheduler.prediction_type
+            ));
+        }
         let unused = self.account()?;
         Ok(Checkpoint {
             path: self.path,
-            family,
+            family: self.family,
             unet,
             text_encoder,
             vae,
@@ -214,7 +246,7 @@ impl<'o> Build<'o> {
     /// Sorts what is left into known and unknown.
     fn account(&mut self) -> Result<Vec<Unused>> {
         self.left.sort();
-        let mut unused = Vec::new();
+        let mut unused = std::mem::take(&mut self.skipped);
         let mut unknown = Vec::new();
         for (name, bare) in &self.left {
             match ignorable::why(name).or_else(|| ignorable::why(bare)) {
@@ -266,15 +298,34 @@ impl<'o> Build<'o> {
 
     fn unet(&mut self, pool: &Pool, naming: Naming) -> Result<UnetConfig> {
         let config = match self.config_file("unet", "config.json") {
-            Some(file) => config_file::unet(&file)?,
+            Some(file) => {
+                if config_file::upcasts_attention(&file)? {
+                    self.notes.push(
+                        "unet: its configuration asks for attention scores in fp32 (`upcast_attention`); an fp16 program computes them in fp16, of queries that are scaled first".into(),
+                    );
+                }
+                config_file::unet(&file)?
+            }
             None => {
                 let heads = self.options.heads.unwrap_or(8);
                 let groups = self.options.norm_groups.unwrap_or(32);
+                let mut config = unet_config(&Shapes(pool.shapes()), naming, heads, groups)
+                    .map_err(|why| self.no_config(Component::Unet, why))?;
+                if self.is_sd2() && self.options.heads.is_none() {
+                    config.heads = config
+                        .block_out_channels
+                        .iter()
+                        .map(|c| (c / SD2_HEAD_WIDTH).max(1))
+                        .collect();
+                }
+                let (heads, side) = match self.is_sd2() {
+                    true => (format!("{:?}", config.heads), ""),
+                    false => (heads.to_string(), ", latents of 64×64"),
+                };
                 self.notes.push(format!(
-                    "unet: without a configuration file, {heads} attention heads, {groups} norm groups, eps 1e-5 and latents of 64×64 are assumed"
+                    "unet: without a configuration file, {heads} attention heads, {groups} norm groups{side} and eps 1e-5 are assumed"
                 ));
-                unet_config(&Shapes(pool.shapes()), naming, heads, groups)
-                    .map_err(|why| self.no_config(Component::Unet, why))?
+                config
             }
         };
         config_check::unet(&config)?;
@@ -297,14 +348,30 @@ impl<'o> Build<'o> {
         Ok(config)
     }
 
+    fn is_sd2(&self) -> bool {
+        matches!(self.family, Some((Family::Sd2, _)))
+    }
+
+    /// Layers of the text encoder, where a configuration says it.
+    fn text_layers(&self) -> Result<Option<usize>> {
+        let file = self.config_file("text_encoder", "config.json");
+        file.map(|file| Ok(config_file::text(&file)?.layers))
+            .transpose()
+    }
+
     fn text(&mut self, pool: &Pool, _: Naming) -> Result<TextConfig> {
         let mut config = match self.config_file("text_encoder", "config.json") {
             Some(file) => config_file::text(&file)?,
             None => {
-                let config = text_config(&Shapes(pool.shapes()), self.options.text_heads)
+                let (activation, word) = match self.open_clip || self.is_sd2() {
+                    true => (TextActivation::Gelu, "gelu"),
+                    false => (TextActivation::QuickGelu, "quick_gelu"),
+                };
+                let shapes = Shapes(pool.shapes());
+                let config = text_config(&shapes, self.options.text_heads, activation)
                     .map_err(|why| self.no_config(Component::TextEncoder, why))?;
                 self.notes.push(format!(
-                    "text_encoder: without a configuration file, {} attention heads, quick_gelu and eps 1e-5 are assumed",
+                    "text_encoder: without a configuration file, {} attention heads, {word} and eps 1e-5 are assumed",
                     config.heads
                 ));
                 config
@@ -322,27 +389,41 @@ impl<'o> Build<'o> {
     }
 
     /// The scheduler's configuration and its text.
-    fn scheduler(&mut self) -> Result<(SchedulerConfig, String)> {
+    fn scheduler(&mut self, unet: Option<&Tensors>) -> Result<(SchedulerConfig, String)> {
+        let wanted = self.options.prediction_type.as_deref();
         if let Some(file) = self.config_file("scheduler", "scheduler_config.json") {
             let text = json::text(&file)?;
-            return Ok((SchedulerConfig::parse(&file, &text)?, text));
+            let mut config = SchedulerConfig::parse(&file, &text)?;
+            let Some(wanted) = wanted.filter(|w| *w != config.prediction_type) else {
+                return Ok((config, text));
+            };
+            self.notes.push(format!(
+                "scheduler: `{wanted}` as was asked for, where the configuration file says `{}`",
+                config.prediction_type
+            ));
+            config.prediction_type = wanted.into();
+            let text = SchedulerConfig::with_prediction_type(&file, &text, wanted)?;
+            return Ok((config, text));
         }
-        let mut config = SchedulerConfig::default();
-        let said = ["modelspec.prediction_type", "prediction_type"]
-            .iter()
-            .find_map(|key| self.metadata.get(*key));
         let marked = |marker: &str| self.left.iter().any(|(name, _)| name == marker);
-        let trained_v = self.metadata.get("ss_v_parameterization");
-        if matches!(said.map(String::as_str), Some("v" | "v_prediction"))
-            || trained_v.is_some_and(|v| v == "True")
-            || marked("v_pred")
-        {
-            config.prediction_type = "v_prediction".into();
-        }
-        config.rescale_betas_zero_snr = marked("ztsnr");
+        let evidence = prediction::Evidence {
+            metadata: &self.metadata,
+            marked_v: marked("v_pred"),
+            family: self.family.as_ref().map(|(family, _)| *family),
+            unet,
+        };
+        let (prediction_type, why) = match wanted {
+            Some(wanted) => (wanted, "that was asked for".to_string()),
+            None => evidence.judged(),
+        };
+        let config = SchedulerConfig {
+            prediction_type: prediction_type.into(),
+            rescale_betas_zero_snr: marked("ztsnr"),
+            ..SchedulerConfig::default()
+        };
+        let version = if self.is_sd2() { 2 } else { 1 };
         self.notes.push(format!(
-            "scheduler: without a configuration file, that of Stable Diffusion 1 with `{}` is assumed",
-            config.prediction_type
+            "scheduler: without a configuration file, that of Stable Diffusion {version} with `{prediction_type}` is assumed: {why}"
         ));
         let text = config.to_json();
         Ok((config, text))

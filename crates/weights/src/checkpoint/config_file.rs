@@ -122,6 +122,13 @@ pub(super) fn unet(file: &Path) -> Result<UnetConfig> {
     })
 }
 
+/// Whether `unet/config.json` asks for attention scores in fp32.
+///
+/// Errors: `Io`, `ConfigFile`.
+pub(super) fn upcasts_attention(file: &Path) -> Result<bool> {
+    Fields::open(file)?.flag("upcast_attention", false)
+}
+
 /// Reads `vae/config.json`.
 ///
 /// Errors: `Io`, `ConfigFile`; `Config` for a field whose value is not supported.

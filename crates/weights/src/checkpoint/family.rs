@@ -10,6 +10,8 @@ use std::path::Path;
 pub enum Family {
     /// Stable Diffusion 1.x and its fine-tunes.
     Sd1,
+    /// Stable Diffusion 2.x and its fine-tunes.
+    Sd2,
 }
 
 impl Family {
@@ -17,6 +19,7 @@ impl Family {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Sd1 => "sd1",
+            Self::Sd2 => "sd2",
         }
     }
 }
@@ -168,14 +171,21 @@ const FAMILIES: &[Row] = &[
         s.input_channels(s.conv_in?[0])
             .filter(|_| s.conv_in.is_some_and(|c| c[0] != 4))
     }),
-    refused("Stable Diffusion 2", |s| {
-        s.text_width(1024)
-            .or_else(|| s.begins("cond_stage_model.model."))
-            .or_else(|| {
+    Row {
+        name: "Stable Diffusion 2",
+        sign: |s| {
+            let other = || match s.context {
+                Some(768) => None,
+                _ => s.begins("cond_stage_model.model."),
+            };
+            let linear = || {
                 (s.linear && s.context? != 768)
                     .then(|| "its UNet projects by linear layers".to_string())
-            })
-    }),
+            };
+            s.text_width(1024).or_else(other).or_else(linear)
+        },
+        family: Some(Family::Sd2),
+    },
     Row {
         name: "Stable Diffusion 1",
         sign: |s| s.text_width(s.context?),
@@ -183,20 +193,20 @@ const FAMILIES: &[Row] = &[
     },
 ];
 
-/// The family of these signs; `None` when no UNet is there.
+/// The family of these signs and the sign that tells it; `None` when no UNet is there.
 ///
 /// Errors: `Family` for one that is recognised and not converted.
-pub(super) fn family(path: &Path, signs: &Signs) -> Result<Option<Family>> {
+pub(super) fn family(path: &Path, signs: &Signs) -> Result<Option<(Family, String)>> {
     for row in FAMILIES {
         let Some(sign) = (row.sign)(signs) else {
             continue;
         };
         return match row.family {
-            Some(family) => Ok(Some(family)),
+            Some(family) => Ok(Some((family, sign))),
             None => Err(Error::Family {
                 path: path.into(),
                 family: row.name,
-                reason: format!("{sign}; only Stable Diffusion 1.x is converted"),
+                reason: format!("{sign}; only Stable Diffusion 1.x and 2.x are converted"),
             }),
         };
     }

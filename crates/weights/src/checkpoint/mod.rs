@@ -9,6 +9,8 @@ mod hash;
 mod ignorable;
 mod json;
 mod model_index;
+mod open_clip;
+mod prediction;
 mod scheduler;
 mod single_file;
 mod tensors;
@@ -44,6 +46,8 @@ pub struct OpenOptions {
     pub norm_groups: Option<usize>,
     /// Groups of the VAE's GroupNorms, where no configuration says it.
     pub vae_norm_groups: Option<usize>,
+    /// What the UNet predicts (`epsilon`, `v_prediction` or `sample`), whatever the checkpoint says.
+    pub prediction_type: Option<String>,
 }
 
 /// Weights in the folder of a VAE.
@@ -71,7 +75,7 @@ pub struct Unused {
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     path: PathBuf,
-    family: Option<Family>,
+    family: Option<(Family, String)>,
     unet: Option<Network<UnetConfig>>,
     text_encoder: Option<Network<TextConfig>>,
     vae: Option<Network<VaeConfig>>,
@@ -150,7 +154,12 @@ impl Checkpoint {
 
     /// The family; `None` when there is no UNet.
     pub fn family(&self) -> Option<Family> {
-        self.family
+        self.family.as_ref().map(|(family, _)| *family)
+    }
+
+    /// The sign by which the family is known, for instance ``its UNet takes text states of width 1024``.
+    pub fn family_sign(&self) -> Option<&str> {
+        self.family.as_ref().map(|(_, sign)| sign.as_str())
     }
 
     /// Tensors of a component under canonical names; `None` when the checkpoint has no such component.
@@ -202,7 +211,7 @@ impl Checkpoint {
         })
     }
 
-    /// The scheduler; that of Stable Diffusion 1 when the checkpoint does not say.
+    /// The scheduler; that of the family when the checkpoint does not say.
     pub fn scheduler_config(&self) -> &SchedulerConfig {
         &self.scheduler
     }

@@ -61,6 +61,20 @@ impl SchedulerConfig {
         serde_json::to_string_pretty(self).unwrap_or_default()
     }
 
+    /// `file`'s text with another prediction type, all else as it stands.
+    ///
+    /// Errors: `ConfigFile`.
+    pub(super) fn with_prediction_type(file: &Path, text: &str, wanted: &str) -> Result<String> {
+        let wrong = |reason: String| Error::ConfigFile {
+            file: file.into(),
+            reason,
+        };
+        let mut config: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(&without_infinities(text)).map_err(|e| wrong(e.to_string()))?;
+        config.insert("prediction_type".into(), wanted.into());
+        serde_json::to_string_pretty(&config).map_err(|e| wrong(e.to_string()))
+    }
+
     /// Reads `file`'s text.
     ///
     /// Errors: `ConfigFile`.

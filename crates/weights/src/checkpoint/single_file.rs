@@ -9,6 +9,10 @@ use std::sync::Arc;
 /// Wrapper that some training tools put before every name.
 const WRAPPER: &str = "state_dict.";
 
+/// Prefixes of a text encoder in OpenCLIP's words, in LDM and in sgm files.
+pub(super) const OPEN_CLIP: [&str; 2] =
+    ["cond_stage_model.model.", "conditioner.embedders.0.model."];
+
 /// Where a component may lie in a file.
 struct Source {
     component: Component,
@@ -41,6 +45,8 @@ const SOURCES: &[Source] = &[
         "",
         Naming::Ldm,
     ),
+    source(Component::TextEncoder, OPEN_CLIP[0], "", Naming::Diffusers),
+    source(Component::TextEncoder, OPEN_CLIP[1], "", Naming::Diffusers),
     source(Component::Vae, "first_stage_model.", "", Naming::Ldm),
     source(Component::Vae, "vae.", "", Naming::Ldm),
     source(Component::Unet, "", "input_blocks.", Naming::Ldm),

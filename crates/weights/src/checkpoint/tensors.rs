@@ -3,6 +3,7 @@
 use crate::layout::{Fit, Naming, Row};
 use crate::{Component, Error, Result, StDType, StFile, TensorRef};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,6 +16,8 @@ struct Place {
     file: Arc<StFile>,
     key: String,
     shape: Vec<usize>,
+    /// Bytes within the stored tensor, when it is only a part.
+    bytes: Option<Range<usize>>,
 }
 
 /// The tensors of one component under canonical (diffusers) names.
@@ -65,24 +68,56 @@ impl Tensors {
 
 fn view<'a>(name: &'a str, place: &'a Place) -> Option<TensorRef<'a>> {
     let stored = place.file.get(&place.key)?;
+    let bytes = match &place.bytes {
+        Some(range) => stored.bytes.get(range.clone())?,
+        None => stored.bytes,
+    };
     Some(TensorRef {
         name,
         shape: &place.shape,
+        bytes,
         ..stored
     })
 }
 
+/// A tensor that nothing has claimed yet.
+#[derive(Clone, Debug)]
+struct Held {
+    file: Arc<StFile>,
+    key: String,
+    /// Shape and bytes of the part that is meant, where it is not all of it.
+    part: Option<(Vec<usize>, Range<usize>)>,
+}
+
+impl Held {
+    fn tensor(&self) -> Option<TensorRef<'_>> {
+        let stored = self.file.get(&self.key)?;
+        let Some((shape, range)) = &self.part else {
+            return Some(stored);
+        };
+        Some(TensorRef {
+            shape,
+            bytes: stored.bytes.get(range.clone())?,
+            ..stored
+        })
+    }
+}
+
 /// Tensors that nothing has claimed yet, by the name that rows are compared with.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Pool(BTreeMap<String, (Arc<StFile>, String)>);
+pub(super) struct Pool(BTreeMap<String, Held>);
 
 impl Pool {
     /// Adds a tensor of `file`; `name` is `key` without a wrapper.
     ///
     /// Errors: `Duplicate`.
     pub(super) fn add(&mut self, file: &Arc<StFile>, name: &str, key: &str) -> Result<()> {
-        let place = (Arc::clone(file), key.to_string());
-        match self.0.insert(name.to_string(), place) {
+        let held = Held {
+            file: Arc::clone(file),
+            key: key.to_string(),
+            part: None,
+        };
+        match self.0.insert(name.to_string(), held) {
             None => Ok(()),
             Some(_) => Err(Error::Duplicate {
                 file: file.path().into(),
@@ -98,15 +133,54 @@ impl Pool {
 
     /// A tensor by name.
     pub(super) fn get(&self, name: &str) -> Option<TensorRef<'_>> {
-        let (file, key) = self.0.get(name)?;
-        file.get(key)
+        self.0.get(name)?.tensor()
+    }
+
+    /// Takes a tensor out.
+    pub(super) fn remove(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
+    /// Gives a tensor another name, unless that is taken.
+    pub(super) fn rename(&mut self, name: &str, to: &str) {
+        if self.0.contains_key(to) {
+            return;
+        }
+        if let Some(held) = self.0.remove(name) {
+            self.0.insert(to.to_string(), held);
+        }
+    }
+
+    /// Replaces a tensor by equal parts of its first dimension under these names. One whose first dimension does not divide so, or
+    /// a name that is taken, leaves it as it is.
+    pub(super) fn split_rows<const N: usize>(&mut self, name: &str, parts: &[String; N]) {
+        let Some(tensor) = self.get(name) else { return };
+        let [rows, rest @ ..] = tensor.shape else {
+            return;
+        };
+        let taken = parts.iter().any(|p| self.0.contains_key(p));
+        if taken || !rows.is_multiple_of(N) || !tensor.bytes.len().is_multiple_of(N) {
+            return;
+        }
+        let shape = [&[rows / N], rest].concat();
+        let size = tensor.bytes.len() / N;
+        let Some(whole) = self.0.remove(name) else {
+            return;
+        };
+        for (i, part) in parts.iter().enumerate() {
+            let held = Held {
+                part: Some((shape.clone(), i * size..(i + 1) * size)),
+                ..whole.clone()
+            };
+            self.0.insert(part.clone(), held);
+        }
     }
 
     /// Shapes by name.
     pub(super) fn shapes(&self) -> BTreeMap<&str, &[usize]> {
         self.0
             .iter()
-            .filter_map(|(name, (file, key))| Some((name.as_str(), file.get(key)?.shape)))
+            .filter_map(|(name, held)| Some((name.as_str(), held.tensor()?.shape)))
             .collect()
     }
 
@@ -138,11 +212,11 @@ impl Pool {
         let mut missing = Vec::new();
         for row in rows {
             let found = row.spellings(naming).find_map(|s| self.0.remove(s));
-            let Some((file, key)) = found else {
+            let Some(held) = found else {
                 missing.push(row.name.clone());
                 continue;
             };
-            let Some(stored) = file.get(&key) else {
+            let Some(stored) = held.tensor() else {
                 missing.push(row.name.clone());
                 continue;
             };
@@ -152,10 +226,11 @@ impl Pool {
                 expected: expectation(row),
                 found: stored.shape.to_vec(),
             })?;
-            floats(file.path(), stored)?;
+            floats(held.file.path(), stored)?;
             let place = Place {
-                file: Arc::clone(&file),
-                key,
+                bytes: held.part.map(|(_, range)| range),
+                file: held.file,
+                key: held.key,
                 shape,
             };
             tensors.places.insert(row.name.clone(), place);

@@ -180,7 +180,10 @@ fn configurations_are_read_off_the_keys_of_either_naming() {
             naming,
             "cond_stage_model.transformer.",
         );
-        assert_eq!(text_config(&view(&s), None).unwrap(), text());
+        assert_eq!(
+            text_config(&view(&s), None, TextActivation::QuickGelu).unwrap(),
+            text()
+        );
     }
 }
 

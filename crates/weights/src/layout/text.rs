@@ -41,6 +41,7 @@ pub(crate) fn text_rows(config: &TextConfig) -> Vec<Row> {
 pub(crate) fn text_config(
     shapes: &Shapes<'_>,
     heads: Option<usize>,
+    activation: TextActivation,
 ) -> Result<TextConfig, NoConfig> {
     let frame = if shapes.has(FRAME) { FRAME } else { "" };
     let dim = |part: &str, axis| first_dim(shapes, &[format!("{frame}{part}.weight")], axis);
@@ -55,7 +56,7 @@ pub(crate) fn text_config(
         // Every CLIP text encoder that was published has heads of width 64.
         heads: heads.unwrap_or((hidden / 64).max(1)),
         max_positions: dim("embeddings.position_embedding", 0)?,
-        activation: TextActivation::QuickGelu,
+        activation,
         eps: 1e-5,
         bos: id(2),
         eos: id(1),

@@ -59,10 +59,16 @@ pub(super) fn page(options: &Options) -> anyhow::Result<Page> {
             .map(|b| format!("{b:02x}"))
             .collect()
     };
+    let prediction = match checkpoint.family() {
+        Some(_) => checkpoint.scheduler_config().prediction_type.clone(),
+        None => String::new(),
+    };
     let said = |s: Option<&str>| s.unwrap_or_default().to_string();
     let head = lines(&[
         ("kind", "checkpoint".into()),
         ("family", family.into()),
+        ("because", said(checkpoint.family_sign())),
+        ("predicts", prediction.clone()),
         ("title", said(checkpoint.title())),
         ("author", said(checkpoint.author())),
         ("license", said(checkpoint.license())),
@@ -93,6 +99,7 @@ pub(super) fn page(options: &Options) -> anyhow::Result<Page> {
     }
     let json = json!({
         "kind": "checkpoint", "path": options.path.display().to_string(), "family": family, "hash": hash,
+        "because": checkpoint.family_sign(), "prediction_type": prediction,
         "components": components, "unused": unused, "notes": checkpoint.notes(), "metadata": checkpoint.metadata(),
     });
     Ok(Page {
